@@ -1,0 +1,130 @@
+//! What a run is asked to do. One set of names for the form, the command line and `run.json`.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// The seven linear layers of a decoder block that can carry an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Target {
+    #[serde(rename = "q")]
+    Q,
+    #[serde(rename = "k")]
+    K,
+    #[serde(rename = "v")]
+    V,
+    #[serde(rename = "o")]
+    O,
+    #[serde(rename = "gate")]
+    Gate,
+    #[serde(rename = "up")]
+    Up,
+    #[serde(rename = "down")]
+    Down,
+}
+
+impl Target {
+    pub const ALL: [Target; 7] =
+        [Target::Q, Target::K, Target::V, Target::O, Target::Gate, Target::Up, Target::Down];
+
+    /// The module name in Hugging Face checkpoints and PEFT adapters: `q_proj`, ..
+    pub fn module_name(self) -> &'static str {
+        match self {
+            Target::Q => "q_proj",
+            Target::K => "k_proj",
+            Target::V => "v_proj",
+            Target::O => "o_proj",
+            Target::Gate => "gate_proj",
+            Target::Up => "up_proj",
+            Target::Down => "down_proj",
+        }
+    }
+
+    /// The module's parent in a decoder layer: `self_attn` or `mlp`.
+    pub fn parent_name(self) -> &'static str {
+        match self {
+            Target::Q | Target::K | Target::V | Target::O => "self_attn",
+            Target::Gate | Target::Up | Target::Down => "mlp",
+        }
+    }
+}
+
+/// Learning-rate schedule after the warm-up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Schedule {
+    Constant,
+    Linear,
+    Cosine,
+}
+
+/// A preference loss by name; `crate::loss` holds the formulas.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ObjectiveKind {
+    Dpop,
+    Dpo,
+    Ipo,
+    Hinge,
+    Cdpo,
+    Sft,
+}
+
+/// How long to train.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Budget {
+    Steps(usize),
+    Epochs(f64),
+}
+
+/// Where probe pairs come from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EvalSource {
+    File(PathBuf),
+    /// Share of the training file held out, in 0..1.
+    Fraction(f64),
+}
+
+/// A complete, valid configuration: what `run.json` holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct RunConfig {
+    pub model: PathBuf,
+    pub data: PathBuf,
+    pub objective: ObjectiveKind,
+    /// The arm trained beside the kept one on the same batches; `None` for no twin.
+    pub twin: Option<ObjectiveKind>,
+    pub beta: f64,
+    /// DPOP's lambda: inside beta and inside the sigmoid (arXiv 2402.13228 v2, Eq. 3).
+    pub lambda: f64,
+    /// cDPO's label smoothing, in 0..0.5.
+    pub label_smoothing: f64,
+    pub learning_rate: f64,
+    pub schedule: Schedule,
+    pub warmup_steps: usize,
+    pub weight_decay: f64,
+    /// Global-norm clipping; `None` for no clipping.
+    pub max_grad_norm: Option<f64>,
+    pub budget: Budget,
+    pub batch_pairs: usize,
+    /// Pairs in one forward pass; gradients accumulate up to `batch_pairs`.
+    pub micro_batch_pairs: usize,
+    /// Tokens of prompt and completion together.
+    pub max_length: usize,
+    pub rank: usize,
+    pub alpha: f64,
+    pub targets: Vec<Target>,
+    pub dropout: f64,
+    /// Scale alpha / sqrt(r) instead of alpha / r.
+    pub rslora: bool,
+    pub init_adapter: Option<PathBuf>,
+    pub eval: EvalSource,
+    pub probe_pairs: usize,
+    pub eval_every: usize,
+    pub save_every: usize,
+    /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
+    pub device: String,
+    pub seed: u64,
+    pub shuffle: bool,
+}

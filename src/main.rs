@@ -1,0 +1,1 @@
+fn main(){println!("{}", gemm::DEFAULT_PARALLELISM_THRESHOLD.load(std::sync::atomic::Ordering::Relaxed));}

@@ -1,0 +1,3 @@
+//! Llama-family decoders read from Hugging Face folders.
+
+pub mod config;

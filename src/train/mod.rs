@@ -1,0 +1,3 @@
+//! The training loop: no files, no threads, no printing.
+
+pub mod event;
