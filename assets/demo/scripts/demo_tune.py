@@ -52,7 +52,7 @@ def lps(m, b):
 
 
 tr = load(D + "/" + PF + "_train.jsonl")
-ev = load(D + "/" + PF + "_eval.jsonl")[: int(os.environ.get("EVN", "16"))]
+ev = load(D + "/" + PF + "_eval.jsonl")[: int(os.environ.get("EVAL_ROWS", "16"))]
 m = LlamaForCausalLM.from_pretrained(D + "/tiny-math-llama", dtype=torch.float32)
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 torch.manual_seed(SEED)
