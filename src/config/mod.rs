@@ -1,11 +1,24 @@
 //! What a run is asked to do. One set of names for the form, the command line and `run.json`.
 
+mod draft;
+mod field;
+mod presets;
+mod validate;
+
+use std::fmt;
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
 
+pub use draft::{Complaint, RunDraft, Targets, Twin, defaults};
+pub use field::{Card, FIELDS, Field, Limits, field};
+pub use presets::{Preset, lambda_from_allamo, presets};
+
 /// The seven linear layers of a decoder block that can carry an adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ValueEnum,
+)]
 pub enum Target {
     #[serde(rename = "q")]
     Q,
@@ -26,6 +39,19 @@ pub enum Target {
 impl Target {
     pub const ALL: [Target; 7] =
         [Target::Q, Target::K, Target::V, Target::O, Target::Gate, Target::Up, Target::Down];
+
+    /// The name in run.json and on the command line: `q`, `k`, ..
+    pub fn name(self) -> &'static str {
+        match self {
+            Target::Q => "q",
+            Target::K => "k",
+            Target::V => "v",
+            Target::O => "o",
+            Target::Gate => "gate",
+            Target::Up => "up",
+            Target::Down => "down",
+        }
+    }
 
     /// The module name in Hugging Face checkpoints and PEFT adapters: `q_proj`, ..
     pub fn module_name(self) -> &'static str {
@@ -50,7 +76,7 @@ impl Target {
 }
 
 /// Learning-rate schedule after the warm-up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Schedule {
     Constant,
@@ -59,36 +85,86 @@ pub enum Schedule {
 }
 
 /// A preference loss by name; `crate::loss` holds the formulas.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum ObjectiveKind {
+    /// DPO-Positive: DPO with a penalty where the chosen answer becomes less likely
     Dpop,
+    /// Direct preference optimisation
     Dpo,
+    /// Identity preference optimisation: a squared distance to a fixed margin
     Ipo,
+    /// SLiC's hinge loss on the margin
     Hinge,
+    /// Conservative DPO: some labels are taken to be wrong
     Cdpo,
+    /// Supervised fine-tuning on the chosen answers
     Sft,
 }
 
+impl ObjectiveKind {
+    pub const ALL: [ObjectiveKind; 6] = [
+        ObjectiveKind::Dpop,
+        ObjectiveKind::Dpo,
+        ObjectiveKind::Ipo,
+        ObjectiveKind::Hinge,
+        ObjectiveKind::Cdpo,
+        ObjectiveKind::Sft,
+    ];
+
+    /// The name in run.json, on the command line and in folder names: `dpop`, ..
+    pub fn name(self) -> &'static str {
+        match self {
+            ObjectiveKind::Dpop => "dpop",
+            ObjectiveKind::Dpo => "dpo",
+            ObjectiveKind::Ipo => "ipo",
+            ObjectiveKind::Hinge => "hinge",
+            ObjectiveKind::Cdpo => "cdpo",
+            ObjectiveKind::Sft => "sft",
+        }
+    }
+
+    /// The name people read: `DPOP`, ..
+    pub fn label(self) -> &'static str {
+        match self {
+            ObjectiveKind::Dpop => "DPOP",
+            ObjectiveKind::Dpo => "DPO",
+            ObjectiveKind::Ipo => "IPO",
+            ObjectiveKind::Hinge => "SLiC hinge",
+            ObjectiveKind::Cdpo => "cDPO",
+            ObjectiveKind::Sft => "SFT",
+        }
+    }
+}
+
+impl fmt::Display for ObjectiveKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
 /// How long to train.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Budget {
     Steps(usize),
     Epochs(f64),
 }
 
 /// Where probe pairs come from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum EvalSource {
     File(PathBuf),
-    /// Share of the training file held out, in 0..1.
+    /// Share of the training file held out, in 0..=0.9. With 0 nothing is held out and the probe pairs are
+    /// training pairs.
     Fraction(f64),
 }
 
 /// A complete, valid configuration: what `run.json` holds.
+///
+/// Its JSON form is that of a filled [`RunDraft`], so that every key of run.json is an option of the command
+/// line under the same name, and reading one validates it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(into = "RunDraft", try_from = "RunDraft")]
 pub struct RunConfig {
     pub model: PathBuf,
     pub data: PathBuf,
@@ -104,7 +180,7 @@ pub struct RunConfig {
     pub schedule: Schedule,
     pub warmup_steps: usize,
     pub weight_decay: f64,
-    /// Global-norm clipping; `None` for no clipping.
+    /// Global-norm clipping; `None` (0 in run.json) for no clipping.
     pub max_grad_norm: Option<f64>,
     pub budget: Budget,
     pub batch_pairs: usize,
@@ -120,8 +196,10 @@ pub struct RunConfig {
     pub rslora: bool,
     pub init_adapter: Option<PathBuf>,
     pub eval: EvalSource,
+    /// Pairs scored at every probe; 0 for no probe.
     pub probe_pairs: usize,
     pub eval_every: usize,
+    /// Steps between checkpoints; 0 for none before the end.
     pub save_every: usize,
     /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
     pub device: String,
