@@ -1,5 +1,7 @@
 //! LoRA adapters on the host: named matrices in one flat buffer.
 
+pub mod peft;
+
 use crate::config::Target;
 
 /// Hyper-parameters of an adapter (PEFT's `adapter_config.json`).

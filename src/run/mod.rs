@@ -1,1 +1,11 @@
-//! (in work)
+//! Run folders: configuration, event log, checkpoints, exported adapter.
+
+pub mod card;
+pub mod checkpoint;
+pub mod durable;
+pub mod events;
+pub mod export;
+pub mod folder;
+
+/// The version of burn this program is built with, for `run.json` (a test compares it with Cargo.lock).
+pub const BURN_VERSION: &str = "0.22.1";

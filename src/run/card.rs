@@ -1,0 +1,223 @@
+//! The model card beside an exported adapter: what was done and what came out, from the run's own record.
+
+use std::fmt::Write;
+use std::path::Path;
+
+use super::folder::RunRecord;
+use crate::config::{Budget, EvalSource, ObjectiveKind, RunConfig};
+use crate::train::event::{ArmInfo, Event, Metrics};
+
+/// What a card is made of.
+pub struct CardInput<'a> {
+    pub record: &'a RunRecord,
+    pub arms: &'a [ArmInfo],
+    /// The run's whole log.
+    pub events: &'a [Event],
+    /// Updates done.
+    pub step: usize,
+}
+
+/// Probe figures shown: metric and column title.
+const COLUMNS: [(&str, &str); 6] = [
+    ("logps_per_token/chosen", "chosen, nats/token"),
+    ("reference_per_token/chosen", "reference chosen"),
+    ("logps_per_token/rejected", "rejected, nats/token"),
+    ("reference_per_token/rejected", "reference rejected"),
+    ("rewards/margins", "margin"),
+    ("rewards/accuracies", "accuracy"),
+];
+
+/// The text of `README.md` in Markdown.
+pub fn model_card(input: &CardInput<'_>) -> String {
+    let config = &input.record.config;
+    let name = file_name(&config.model);
+    let mut card = String::new();
+    let _ = writeln!(
+        card,
+        "---\nlibrary_name: peft\ntags:\n- lora\n- preference-optimization\n- {}\n---\n",
+        tag(config.objective)
+    );
+    let _ = writeln!(card, "# LoRA adapter for {name}, trained with {}\n", title(config.objective));
+    let _ = writeln!(
+        card,
+        "Made by DPOP Studio {} in {} updates on {}.\n",
+        input.record.versions.program, input.step, input.record.created
+    );
+    write_inputs(&mut card, input.record);
+    write_method(&mut card, config);
+    write_parameters(&mut card, config);
+    write_results(&mut card, input);
+    write_usage(&mut card, config);
+    card
+}
+
+fn write_inputs(card: &mut String, record: &RunRecord) {
+    let config = &record.config;
+    let _ = writeln!(card, "## Base model and data\n\n| | | SHA-256 |\n|---|---|---|");
+    let _ = writeln!(
+        card,
+        "| base model | {} | `{}` |",
+        cell(&file_name(&config.model)),
+        record.inputs.model
+    );
+    let _ = writeln!(
+        card,
+        "| preference pairs | {} | `{}` |",
+        cell(&file_name(&config.data)),
+        record.inputs.data
+    );
+    match &config.eval {
+        EvalSource::File(path) => {
+            let hash = record.inputs.eval_data.as_deref().unwrap_or("not recorded");
+            let _ = writeln!(card, "| held-out pairs | {} | `{hash}` |", cell(&file_name(path)));
+        }
+        EvalSource::Fraction(share) => {
+            let _ = writeln!(card, "| held-out pairs | {share} of the pairs, not trained on | |");
+        }
+    }
+    let _ = writeln!(card);
+}
+
+fn write_method(card: &mut String, config: &RunConfig) {
+    let _ = writeln!(
+        card,
+        "## Method\n\n{}, mean over the pairs of a batch:\n\n```\n{}\n```\n\n\
+         `lw`, `ll`: summed log-probability (nats) of the chosen and the rejected completion, end-of-sequence \
+         token included; `rw = lw - lw_ref`, `rl = ll - ll_ref`; the reference is the base model without an adapter.",
+        title(config.objective),
+        crate::loss::formula(config.objective)
+    );
+    if let Some(twin) = config.twin {
+        let _ = writeln!(
+            card,
+            "\nA second adapter was trained with {} on the same batches for comparison; it is not part of this folder.",
+            title(twin)
+        );
+    }
+    let _ = writeln!(card);
+}
+
+fn write_parameters(card: &mut String, config: &RunConfig) {
+    let targets: Vec<&str> = config.targets.iter().map(|target| target.module_name()).collect();
+    let budget = match config.budget {
+        Budget::Steps(steps) => ("steps", steps.to_string()),
+        Budget::Epochs(epochs) => ("epochs", epochs.to_string()),
+    };
+    let clip = config.max_grad_norm.map_or("none".into(), |norm| norm.to_string());
+    let init = config.init_adapter.as_deref().map_or("none".into(), file_name);
+    let rows: [(&str, String); 22] = [
+        ("objective", tag(config.objective).into()),
+        ("beta", config.beta.to_string()),
+        ("lambda", config.lambda.to_string()),
+        ("label smoothing", config.label_smoothing.to_string()),
+        ("learning rate", config.learning_rate.to_string()),
+        ("schedule", format!("{:?}", config.schedule).to_lowercase()),
+        ("warmup steps", config.warmup_steps.to_string()),
+        ("weight decay", config.weight_decay.to_string()),
+        ("max grad norm", clip),
+        budget,
+        ("batch pairs", config.batch_pairs.to_string()),
+        ("micro batch pairs", config.micro_batch_pairs.to_string()),
+        ("max length", config.max_length.to_string()),
+        ("rank", config.rank.to_string()),
+        ("alpha", config.alpha.to_string()),
+        ("targets", targets.join(", ")),
+        ("dropout", config.dropout.to_string()),
+        ("rslora", config.rslora.to_string()),
+        ("init adapter", init),
+        ("seed", config.seed.to_string()),
+        ("shuffle", config.shuffle.to_string()),
+        ("optimiser", "AdamW (beta1 0.9, beta2 0.999, epsilon 1e-8)".into()),
+    ];
+    let _ = writeln!(card, "## Hyper-parameters\n\n| | |\n|---|---|");
+    for (name, value) in rows {
+        let _ = writeln!(card, "| {name} | {} |", cell(&value));
+    }
+    let _ = writeln!(card);
+}
+
+fn write_results(card: &mut String, input: &CardInput<'_>) {
+    let probe = input.events.iter().rev().find_map(|event| match event {
+        Event::Probe { step, arms, .. } => Some((*step, arms)),
+        _ => None,
+    });
+    let _ = writeln!(card, "## Results on the held-out pairs\n");
+    let Some((step, arms)) = probe else {
+        let _ = writeln!(card, "The run measured no held-out pairs.\n");
+        return;
+    };
+    let _ = write!(card, "After {step} updates:\n\n| arm |");
+    for (_, title) in COLUMNS {
+        let _ = write!(card, " {title} |");
+    }
+    let _ = writeln!(card, "\n|---|{}", "---|".repeat(COLUMNS.len()));
+    for arm in input.arms {
+        let note = if arm.kept { " (this adapter)" } else { "" };
+        let _ = write!(card, "| {}{note} |", cell(&arm.objective));
+        let metrics = arms.get(&arm.name);
+        for (metric, _) in COLUMNS {
+            let _ = write!(card, " {} |", figure(metrics, metric));
+        }
+        let _ = writeln!(card);
+    }
+    let _ = writeln!(
+        card,
+        "\nMargin: mean of `rw - rl` as the run reports it (`rewards/margins`). Accuracy: share of pairs with `rw > rl`.\n"
+    );
+    for event in input.events {
+        if let Event::Collapse { message, .. } = event {
+            let _ = writeln!(card, "- {message}");
+        }
+    }
+    if input.events.iter().any(|event| matches!(event, Event::Collapse { .. })) {
+        let _ = writeln!(card);
+    }
+}
+
+fn figure(metrics: Option<&Metrics>, name: &str) -> String {
+    metrics
+        .and_then(|metrics| metrics.get(name))
+        .map_or("not measured".into(), |value| format!("{value:.4}"))
+}
+
+fn write_usage(card: &mut String, config: &RunConfig) {
+    let model = config.model.display().to_string().replace('\\', "/").replace('"', "\\\"");
+    let _ = writeln!(
+        card,
+        "## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n\
+         base = AutoModelForCausalLM.from_pretrained(\"{model}\")\n\
+         model = PeftModel.from_pretrained(base, \".\")  # this folder\n```"
+    );
+}
+
+/// The last part of a path: a card may be published, and home folders do not belong in it.
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or(path.as_os_str()).to_string_lossy().into_owned()
+}
+
+/// Text for a table cell.
+fn cell(text: &str) -> String {
+    text.replace('|', "\\|").replace(['\n', '\r'], " ")
+}
+
+fn tag(objective: ObjectiveKind) -> &'static str {
+    match objective {
+        ObjectiveKind::Dpop => "dpop",
+        ObjectiveKind::Dpo => "dpo",
+        ObjectiveKind::Ipo => "ipo",
+        ObjectiveKind::Hinge => "hinge",
+        ObjectiveKind::Cdpo => "cdpo",
+        ObjectiveKind::Sft => "sft",
+    }
+}
+
+fn title(objective: ObjectiveKind) -> &'static str {
+    match objective {
+        ObjectiveKind::Dpop => "DPO-Positive (DPOP, arXiv 2402.13228 v2, Eq. 3)",
+        ObjectiveKind::Dpo => "DPO (arXiv 2305.18290)",
+        ObjectiveKind::Ipo => "IPO (arXiv 2310.12036)",
+        ObjectiveKind::Hinge => "the SLiC hinge loss (arXiv 2305.10425)",
+        ObjectiveKind::Cdpo => "conservative DPO (cDPO)",
+        ObjectiveKind::Sft => "supervised fine-tuning on the chosen completions",
+    }
+}
