@@ -1,1 +1,8 @@
-fn main(){println!("{}", gemm::DEFAULT_PARALLELISM_THRESHOLD.load(std::sync::atomic::Ordering::Relaxed));}
+//! The window, or a command.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    eprintln!("error: no command is built in yet.");
+    ExitCode::from(2)
+}
