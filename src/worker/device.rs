@@ -1,0 +1,345 @@
+//! Which device trains: listing adapters, choosing one, opening exactly that one.
+//!
+//! An adapter here is a GPU (or a software imitation of one) seen through Vulkan, Metal or DX12. OpenGL is left
+//! out: it has no storage buffers of the size that weights need.
+
+use std::fmt;
+use std::sync::{Mutex, PoisonError};
+
+use burn::tensor::wgpu::{WgpuBackend, wgpu};
+use burn::tensor::{Device, DeviceKind};
+use cubecl::config::autotune::AutotuneLevel;
+use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
+use serde::Serialize;
+
+/// What an adapter is, as its driver says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AdapterKind {
+    Discrete,
+    Integrated,
+    Virtual,
+    /// A software renderer (lavapipe, WARP): far slower than the CPU path of this program.
+    Cpu,
+    Other,
+}
+
+/// The graphics API that reaches an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    Vulkan,
+    Metal,
+    Dx12,
+}
+
+impl Api {
+    const ALL: [Api; 3] = [Api::Vulkan, Api::Metal, Api::Dx12];
+
+    fn wgpu(self) -> wgpu::Backend {
+        match self {
+            Api::Vulkan => wgpu::Backend::Vulkan,
+            Api::Metal => wgpu::Backend::Metal,
+            Api::Dx12 => wgpu::Backend::Dx12,
+        }
+    }
+
+    fn burn(self) -> WgpuBackend {
+        match self {
+            Api::Vulkan => WgpuBackend::Vulkan,
+            Api::Metal => WgpuBackend::Metal,
+            Api::Dx12 => WgpuBackend::Dx12,
+        }
+    }
+}
+
+impl fmt::Display for Api {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Api::Vulkan => "Vulkan",
+            Api::Metal => "Metal",
+            Api::Dx12 => "DX12",
+        })
+    }
+}
+
+/// One adapter with what matters to training. Sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct AdapterInfo {
+    /// Position in [`list`]; `wgpu:INDEX` names it.
+    pub index: usize,
+    pub name: String,
+    pub kind: AdapterKind,
+    pub api: Api,
+    /// Driver name and version.
+    pub driver: String,
+    /// PCI ids; 0 where the API hides them.
+    pub vendor: u32,
+    pub device: u32,
+    /// Largest single buffer.
+    pub max_buffer_bytes: u64,
+    /// Largest part of a buffer that one shader binding sees; larger tables are split into row blocks.
+    pub max_binding_bytes: u64,
+    pub max_workgroup_memory_bytes: u32,
+    pub max_workgroup_invocations: u32,
+    /// Workgroups a dispatch may have in one dimension.
+    pub max_workgroups: u32,
+    /// Half precision in shaders.
+    pub f16: bool,
+    /// Subgroup (wave, warp) operations, and their smallest size.
+    pub subgroups: bool,
+    pub min_subgroup_size: u32,
+    /// Timestamps for profiling.
+    pub timestamps: bool,
+    /// Position among the adapters of the same API and kind: how cubecl counts.
+    #[serde(skip)]
+    nth_of_kind: usize,
+}
+
+impl AdapterInfo {
+    /// An adapter that does not exist, with usual limits, to try the rules of [`choose_from`] on.
+    pub fn imagined(index: usize, name: &str, kind: AdapterKind) -> AdapterInfo {
+        AdapterInfo {
+            index,
+            name: name.to_owned(),
+            kind,
+            api: Api::Vulkan,
+            driver: String::new(),
+            vendor: 0,
+            device: 0,
+            max_buffer_bytes: 1 << 31,
+            max_binding_bytes: 128 << 20,
+            max_workgroup_memory_bytes: 32 << 10,
+            max_workgroup_invocations: 1024,
+            max_workgroups: 65_535,
+            f16: false,
+            subgroups: false,
+            min_subgroup_size: 0,
+            timestamps: false,
+            nth_of_kind: 0,
+        }
+    }
+}
+
+/// Why no device could be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum DeviceError {
+    #[error(
+        "{spec:?} is no device. Write auto, cpu, wgpu, or wgpu: with a name or an index of `dpop-studio devices`."
+    )]
+    BadSpec { spec: String },
+
+    #[error(
+        "This machine has no GPU that Vulkan, Metal or DX12 can use. Install a driver, or choose cpu."
+    )]
+    NoGpu,
+
+    #[error("There is no adapter {wanted:?}. There {}; choose one of them, or cpu.", describe_names(.names))]
+    NotFound { wanted: String, names: Vec<String> },
+
+    #[error("{label} cannot be opened: {reason} Update its driver, or choose cpu.")]
+    Open { label: String, reason: String },
+
+    #[error(
+        "{label} was asked for, but {opened} was opened. The adapters have changed; start again, or choose cpu."
+    )]
+    Mismatch { label: String, opened: String },
+}
+
+fn describe_names(names: &[String]) -> String {
+    match names {
+        [] => "are none".to_owned(),
+        [one] => format!("is {one}"),
+        many => format!("are {}", many.join(", ")),
+    }
+}
+
+/// Every adapter that Vulkan, Metal and DX12 show, in a fixed order: by API, then as the API lists them.
+pub fn list() -> Vec<AdapterInfo> {
+    let mut adapters = Vec::new();
+    for api in Api::ALL {
+        // One instance an API, as cubecl makes them: the order within it is the order it counts in.
+        let backends = wgpu::Backends::from(api.wgpu());
+        let instance = wgpu::Instance::new(wgpu::InstanceDescriptor {
+            backends,
+            ..wgpu::InstanceDescriptor::new_without_display_handle()
+        });
+        for adapter in cubecl::future::block_on(instance.enumerate_adapters(backends)) {
+            let mut info = describe(&adapter, api);
+            info.index = adapters.len();
+            let same = |other: &&AdapterInfo| other.api == api && other.kind == info.kind;
+            info.nth_of_kind = adapters.iter().filter(same).count();
+            adapters.push(info);
+        }
+    }
+    adapters
+}
+
+fn describe(adapter: &wgpu::Adapter, api: Api) -> AdapterInfo {
+    let (info, limits, features) = (adapter.get_info(), adapter.limits(), adapter.features());
+    AdapterInfo {
+        index: 0,
+        nth_of_kind: 0,
+        kind: match info.device_type {
+            wgpu::DeviceType::DiscreteGpu => AdapterKind::Discrete,
+            wgpu::DeviceType::IntegratedGpu => AdapterKind::Integrated,
+            wgpu::DeviceType::VirtualGpu => AdapterKind::Virtual,
+            wgpu::DeviceType::Cpu => AdapterKind::Cpu,
+            wgpu::DeviceType::Other => AdapterKind::Other,
+        },
+        api,
+        driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
+        vendor: info.vendor,
+        device: info.device,
+        name: info.name,
+        max_buffer_bytes: limits.max_buffer_size,
+        max_binding_bytes: limits.max_storage_buffer_binding_size,
+        max_workgroup_memory_bytes: limits.max_compute_workgroup_storage_size,
+        max_workgroup_invocations: limits.max_compute_invocations_per_workgroup,
+        max_workgroups: limits.max_compute_workgroups_per_dimension,
+        f16: features.contains(wgpu::Features::SHADER_F16),
+        subgroups: features.contains(wgpu::Features::SUBGROUP),
+        min_subgroup_size: info.subgroup_min_size,
+        timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
+    }
+}
+
+/// Which of the two implementations of the kernels runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ChoiceKind {
+    /// Native code on the processor.
+    Cpu,
+    /// WGSL on an adapter.
+    Wgpu,
+}
+
+/// A device to train on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Choice {
+    /// For people: `NVIDIA GeForce RTX 3060 (Vulkan)` or `CPU, 8 threads`.
+    pub label: String,
+    pub kind: ChoiceKind,
+    pub adapter: Option<AdapterInfo>,
+}
+
+/// Chooses by the rules of the `--device` option: `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
+pub fn choose(spec: &str) -> Result<Choice, DeviceError> {
+    match spec.trim() {
+        // Do not even start the graphics drivers.
+        "cpu" => Ok(Choice::cpu()),
+        spec => choose_from(spec, &list()),
+    }
+}
+
+/// [`choose`] among given adapters.
+///
+/// `auto` takes a discrete GPU, else an integrated one, else the CPU. `wgpu` takes the best GPU (discrete,
+/// integrated, virtual) or fails. A software adapter is taken only where its name or index is given.
+pub fn choose_from(spec: &str, adapters: &[AdapterInfo]) -> Result<Choice, DeviceError> {
+    use AdapterKind::{Discrete, Integrated, Virtual};
+    let best = |kinds: &[AdapterKind]| {
+        kinds.iter().find_map(|kind| adapters.iter().find(|adapter| adapter.kind == *kind))
+    };
+    match spec.trim() {
+        "cpu" => Ok(Choice::cpu()),
+        "auto" => Ok(best(&[Discrete, Integrated]).map_or_else(Choice::cpu, Choice::gpu)),
+        "wgpu" => best(&[Discrete, Integrated, Virtual]).map(Choice::gpu).ok_or(DeviceError::NoGpu),
+        spec => match spec.strip_prefix("wgpu:").map(str::trim) {
+            Some(wanted) if !wanted.is_empty() => named(wanted, adapters),
+            _ => Err(DeviceError::BadSpec { spec: spec.to_owned() }),
+        },
+    }
+}
+
+/// By index, else by a part of the name, upper and lower case alike; the best kind first.
+fn named(wanted: &str, adapters: &[AdapterInfo]) -> Result<Choice, DeviceError> {
+    let by_index = wanted.parse().ok().and_then(|index: usize| adapters.get(index));
+    let part = wanted.to_lowercase();
+    let mut by_name: Vec<_> =
+        adapters.iter().filter(|adapter| adapter.name.to_lowercase().contains(&part)).collect();
+    by_name.sort_by_key(|adapter| adapter.kind as u8);
+    by_index.or(by_name.first().copied()).map(Choice::gpu).ok_or_else(|| DeviceError::NotFound {
+        wanted: wanted.to_owned(),
+        names: adapters
+            .iter()
+            .map(|adapter| format!("{} ({})", adapter.index, adapter.name))
+            .collect(),
+    })
+}
+
+/// Devices opened by this process. cubecl refuses to set one up twice.
+static OPENED: Mutex<Vec<(AdapterInfo, Device)>> = Mutex::new(Vec::new());
+
+impl Choice {
+    /// Native code on all processor threads.
+    pub fn cpu() -> Choice {
+        let threads = std::thread::available_parallelism().map_or(1, usize::from);
+        let label = format!("CPU, {threads} {}", if threads == 1 { "thread" } else { "threads" });
+        Choice { label, kind: ChoiceKind::Cpu, adapter: None }
+    }
+
+    fn gpu(adapter: &AdapterInfo) -> Choice {
+        let label = format!("{} ({})", adapter.name, adapter.api);
+        Choice { label, kind: ChoiceKind::Wgpu, adapter: Some(adapter.clone()) }
+    }
+
+    /// Opens the device, once a process, and proves that it is the adapter chosen.
+    ///
+    /// cubecl names an adapter by its API, its kind and its position among that kind; the order may change
+    /// between listing and opening (a driver that comes or goes), so the opened adapter is compared.
+    pub fn open(&self) -> Result<Device, DeviceError> {
+        let Some(adapter) = &self.adapter else { return Ok(Device::flex()) };
+        let mut opened = OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, device)) = opened.iter().find(|(other, _)| other == adapter) {
+            return Ok(device.clone());
+        }
+        let device = self.open_adapter(adapter)?;
+        opened.push((adapter.clone(), device.clone()));
+        Ok(device)
+    }
+
+    fn open_adapter(&self, adapter: &AdapterInfo) -> Result<Device, DeviceError> {
+        let failed = |reason: String| DeviceError::Open { label: self.label.clone(), reason };
+        let kind = match (adapter.kind, adapter.nth_of_kind) {
+            (AdapterKind::Discrete, n) => DeviceKind::DiscreteGpu(n),
+            (AdapterKind::Integrated, n) => DeviceKind::IntegratedGpu(n),
+            (AdapterKind::Virtual, n) => DeviceKind::VirtualGpu(n),
+            (AdapterKind::Cpu, 0) => DeviceKind::Cpu,
+            (AdapterKind::Cpu, _) => {
+                return Err(failed("only the first software adapter can be used.".to_owned()));
+            }
+            (AdapterKind::Other, _) => {
+                return Err(failed("its driver does not say what it is.".to_owned()));
+            }
+        };
+        if adapter.kind == AdapterKind::Cpu {
+            tame_autotune();
+        }
+        let options = Device::wgpu_options().device_kind(kind).graphics_api(adapter.api.burn());
+        let (device, setup) =
+            options.init_with_setup().map_err(|error| failed(format!("{error}.")))?;
+        let found = describe(&setup.adapter, adapter.api);
+        let same = (&found.name, found.kind, found.vendor, found.device, &found.driver)
+            == (&adapter.name, adapter.kind, adapter.vendor, adapter.device, &adapter.driver);
+        if !same || setup.backend != adapter.api.wgpu() {
+            return Err(DeviceError::Mismatch { label: self.label.clone(), opened: found.name });
+        }
+        Ok(device)
+    }
+}
+
+/// On a software adapter every benchmark of a candidate kernel costs seconds: ask for the fewest.
+///
+/// Does nothing where the environment or a cubecl.toml decides, or where cubecl has read its configuration
+/// already (it does so once a process).
+fn tame_autotune() {
+    if std::env::var_os("CUBECL_AUTOTUNE_LEVEL").is_some() {
+        return;
+    }
+    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
+    config.autotune.level = AutotuneLevel::Minimal;
+    config.autotune.bench.min_samples = 1;
+    config.autotune.bench.max_samples = 1;
+    CubeClRuntimeConfig::try_set(config);
+}
