@@ -1,1 +1,283 @@
-//! (in work)
+//! The operations of a decoder's forward and backward pass, as an extension of burn's backends.
+//!
+//! Each operation has three forms of the same name: WGSL (`cube.rs` with `../shaders/*.wgsl`), native CPU
+//! (`cpu/`), and a plain-tensor twin built from burn's own operations (`plain.rs`) that the tests hold the
+//! first two against. All floats are f32, all tensors row-major.
+//!
+//! There is no autodiff here: every operation comes with its written-out derivative (ARCHITECTURE.md says why).
+
+mod cpu;
+mod cube;
+pub mod plain;
+mod shader;
+
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{Int, Tensor};
+
+pub use shader::SHADERS;
+
+/// Head counts and mask of one attention layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AttentionSpec {
+    pub heads: usize,
+    /// Grouped-query attention: query head `h` reads key/value head `h / (heads / kv_heads)`.
+    pub kv_heads: usize,
+    pub head_dim: usize,
+    /// A key at distance `>= window` is hidden.
+    pub window: Option<usize>,
+    /// Factor on `q k^T`.
+    pub scale: f32,
+}
+
+/// Columns of the span table (see `model::layout`): which keys a token sees, and which queries see it.
+pub const SPAN_COLUMNS: usize = 5;
+
+/// See the functions of this module for shapes; this trait is what the backends implement.
+#[backend_extension(Cube, Flex)]
+pub trait DecoderOps: Backend {
+    fn mm(a: FloatTensor<Self>, b: FloatTensor<Self>, ta: bool, tb: bool) -> FloatTensor<Self>;
+    fn mm_add(
+        acc: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        ta: bool,
+        tb: bool,
+        alpha: f32,
+    ) -> FloatTensor<Self>;
+    fn rms(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self>;
+    fn rms_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self>;
+    fn rotate(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+        inverse: bool,
+    ) -> FloatTensor<Self>;
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn swiglu_backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    fn packed_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        spans: IntTensor<Self>,
+        spec: AttentionSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    #[allow(clippy::too_many_arguments)]
+    fn packed_attention_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        out: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        dout: FloatTensor<Self>,
+        spans: IntTensor<Self>,
+        spec: AttentionSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    fn head_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn head_log_probs_grad(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    fn scatter_entries(
+        grads: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        map: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn hash_dropout(x: FloatTensor<Self>, probability: f32, seed: u32) -> FloatTensor<Self>;
+}
+
+fn wrap<const D: usize>(tensor: FloatTensor<Dispatch>) -> Tensor<D> {
+    Tensor::from_dispatch(tensor)
+}
+
+/// `op(a) op(b)`, where `op` transposes when asked: `[M, K] x [K, N] -> [M, N]`.
+pub fn matmul(a: &Tensor<2>, b: &Tensor<2>, ta: bool, tb: bool) -> Tensor<2> {
+    wrap(Dispatch::mm(a.clone().into_dispatch(), b.clone().into_dispatch(), ta, tb))
+}
+
+/// `acc + alpha op(a) op(b)`; reuses `acc`'s memory where it can.
+pub fn matmul_add(
+    acc: Tensor<2>,
+    a: &Tensor<2>,
+    b: &Tensor<2>,
+    ta: bool,
+    tb: bool,
+    alpha: f32,
+) -> Tensor<2> {
+    wrap(Dispatch::mm_add(
+        acc.into_dispatch(),
+        a.clone().into_dispatch(),
+        b.clone().into_dispatch(),
+        ta,
+        tb,
+        alpha,
+    ))
+}
+
+/// Root-mean-square norm over the last axis (Zhang & Sennrich 2019): `x / sqrt(mean(x^2) + eps) * weight`,
+/// x `[N, D]`, weight `[D]`.
+pub fn rms_norm(x: &Tensor<2>, weight: &Tensor<1>, eps: f32) -> Tensor<2> {
+    wrap(Dispatch::rms(x.clone().into_dispatch(), weight.clone().into_dispatch(), eps))
+}
+
+/// Gradient of [`rms_norm`] by `x`, given `dy` `[N, D]`.
+pub fn rms_norm_backward(x: &Tensor<2>, weight: &Tensor<1>, dy: Tensor<2>, eps: f32) -> Tensor<2> {
+    wrap(Dispatch::rms_backward(
+        x.clone().into_dispatch(),
+        weight.clone().into_dispatch(),
+        dy.into_dispatch(),
+        eps,
+    ))
+}
+
+/// Rotary embedding in Hugging Face's half-split form: channel `j` pairs with `j + head_dim / 2`.
+/// x `[N, heads * head_dim]`, cos and sin `[N, head_dim / 2]`. `inverse` rotates back, which is the gradient.
+pub fn rope(
+    x: Tensor<2>,
+    cos: &Tensor<2>,
+    sin: &Tensor<2>,
+    heads: usize,
+    inverse: bool,
+) -> Tensor<2> {
+    wrap(Dispatch::rotate(
+        x.into_dispatch(),
+        cos.clone().into_dispatch(),
+        sin.clone().into_dispatch(),
+        heads,
+        inverse,
+    ))
+}
+
+/// `silu(gate) * up`, all `[N, F]`.
+pub fn swiglu(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
+    wrap(Dispatch::swiglu(gate.clone().into_dispatch(), up.clone().into_dispatch()))
+}
+
+/// Gradients of [`swiglu`] by gate and up.
+pub fn swiglu_backward(gate: Tensor<2>, up: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
+    let (dgate, dup) =
+        Dispatch::swiglu_backward(gate.into_dispatch(), up.into_dispatch(), dy.into_dispatch());
+    (wrap(dgate), wrap(dup))
+}
+
+/// Causal attention over packed rows with shared prefixes.
+///
+/// q `[N, heads * head_dim]`, k and v `[N, kv_heads * head_dim]`, spans `[N, SPAN_COLUMNS]`.
+/// Answers the output `[N, heads * head_dim]` and the log-sum-exp of the scores `[N, heads]`.
+pub fn attention(
+    q: &Tensor<2>,
+    k: &Tensor<2>,
+    v: &Tensor<2>,
+    spans: &Tensor<2, Int>,
+    spec: AttentionSpec,
+) -> (Tensor<2>, Tensor<2>) {
+    let (out, lse) = Dispatch::packed_attention(
+        q.clone().into_dispatch(),
+        k.clone().into_dispatch(),
+        v.clone().into_dispatch(),
+        spans.clone().into_dispatch(),
+        spec,
+    );
+    (wrap(out), wrap(lse))
+}
+
+/// What [`attention`] was given and answered; its backward needs all of it.
+pub struct AttentionSaved {
+    pub q: Tensor<2>,
+    pub k: Tensor<2>,
+    pub v: Tensor<2>,
+    pub out: Tensor<2>,
+    pub lse: Tensor<2>,
+}
+
+/// Gradients of [`attention`] by q, k and v; the probabilities are recomputed from the log-sum-exp
+/// (FlashAttention, arXiv 2205.14135), so no `[S, S]` matrix is kept.
+pub fn attention_backward(
+    saved: AttentionSaved,
+    dout: Tensor<2>,
+    spans: &Tensor<2, Int>,
+    spec: AttentionSpec,
+) -> (Tensor<2>, Tensor<2>, Tensor<2>) {
+    let (dq, dk, dv) = Dispatch::packed_attention_backward(
+        saved.q.into_dispatch(),
+        saved.k.into_dispatch(),
+        saved.v.into_dispatch(),
+        saved.out.into_dispatch(),
+        saved.lse.into_dispatch(),
+        dout.into_dispatch(),
+        spans.clone().into_dispatch(),
+        spec,
+    );
+    (wrap(dq), wrap(dk), wrap(dv))
+}
+
+/// Log-probability of each target under the language-model head, without the whole logit matrix:
+/// hidden `[E, D]`, weight `[V, D]`, targets `[E]` -> `[E]` (nats).
+pub fn head_log_probs(
+    hidden: &Tensor<2>,
+    weight: &Tensor<2>,
+    targets: &Tensor<1, Int>,
+) -> Tensor<1> {
+    wrap(Dispatch::head_log_probs(
+        hidden.clone().into_dispatch(),
+        weight.clone().into_dispatch(),
+        targets.clone().into_dispatch(),
+    ))
+}
+
+/// [`head_log_probs`] and, in the same pass, each entry's own gradient by its hidden state, `[E, D]`:
+/// `d logp_e / d h_e = W[target_e] - softmax(W h_e) W`.
+///
+/// The loss reaches an entry only through one number, so scaling this row by that number later is the whole
+/// backward, and the logits are neither kept nor computed twice.
+pub fn head_log_probs_grad(
+    hidden: &Tensor<2>,
+    weight: &Tensor<2>,
+    targets: &Tensor<1, Int>,
+) -> (Tensor<1>, Tensor<2>) {
+    let (logps, grads) = Dispatch::head_log_probs_grad(
+        hidden.clone().into_dispatch(),
+        weight.clone().into_dispatch(),
+        targets.clone().into_dispatch(),
+    );
+    (wrap(logps), wrap(grads))
+}
+
+/// Sums weighted entry rows back to token rows: `out[n] = sum_e weights[e] grads[e]` over the at most two
+/// entries `map[n]` names (-1: none). grads `[E, D]`, weights `[E]`, map `[N, 2]` -> `[N, D]`.
+pub fn scatter_entries(grads: Tensor<2>, weights: Tensor<1>, map: &Tensor<2, Int>) -> Tensor<2> {
+    wrap(Dispatch::scatter_entries(
+        grads.into_dispatch(),
+        weights.into_dispatch(),
+        map.clone().into_dispatch(),
+    ))
+}
+
+/// Inverted dropout whose mask is a hash of seed and position, so that the backward pass draws the same mask.
+pub fn dropout(x: &Tensor<2>, probability: f32, seed: u32) -> Tensor<2> {
+    wrap(Dispatch::hash_dropout(x.clone().into_dispatch(), probability, seed))
+}
+
+/// The hash behind [`dropout`]: PCG-RXS-M-XS on position and seed (Jarzynski & Olano 2020).
+pub(crate) fn hash(position: u32, seed: u32) -> u32 {
+    let state = (position ^ seed.wrapping_mul(0x9E37_79B9))
+        .wrapping_mul(747_796_405)
+        .wrapping_add(2_891_336_453);
+    let word = ((state >> ((state >> 28) + 4)) ^ state).wrapping_mul(277_803_737);
+    (word >> 22) ^ word
+}

@@ -1,7 +1,15 @@
 //! Llama-family decoders read from Hugging Face folders.
 
+pub mod block;
 pub mod checkpoint;
 pub mod config;
+mod decoder;
 pub mod error;
 mod json_fields;
+pub mod layout;
+pub mod linear;
+mod load;
 mod rope;
+
+pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};
+pub use load::read;

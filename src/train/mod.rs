@@ -1,9 +1,15 @@
 //! The training loop: no files, no threads, no printing.
 
 pub mod event;
+mod metrics;
+pub mod optimizer;
+mod schedule;
 pub mod state;
+mod trainer;
 
 use std::path::PathBuf;
+
+pub use trainer::{COLLAPSE_DEPTH, Trainer};
 
 use event::Event;
 use state::TrainState;
@@ -14,6 +20,14 @@ pub enum Control {
     Continue,
     /// Save a checkpoint and end.
     Stop,
+}
+
+/// How a run ended without an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Finished,
+    /// The observer asked for it; a checkpoint was written.
+    Stopped,
 }
 
 /// Where the loop reports to: the worker writes files and answers the window, tests collect.

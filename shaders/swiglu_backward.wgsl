@@ -1,0 +1,20 @@
+// With s = sigmoid(gate): dgate = dy up s (1 + gate (1 - s)), dup = dy gate s; one thread an element.
+// info: elements
+@group(0) @binding(0) var<storage, read_write> gate: array<f32>;
+@group(0) @binding(1) var<storage, read_write> up: array<f32>;
+@group(0) @binding(2) var<storage, read_write> dy: array<f32>;
+@group(0) @binding(3) var<storage, read_write> dgate: array<f32>;
+@group(0) @binding(4) var<storage, read_write> dup: array<f32>;
+@group(0) @binding(5) var<storage, read_write> info: array<u32>;
+
+const WG = 64u;
+
+@compute @workgroup_size(64, 1, 1)
+fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
+    let i = (wid.x + wid.y * nwg.x) * WG + tid;
+    if i >= info[0] { return; }
+    let g = gate[i];
+    let s = 1.0 / (1.0 + exp(-g));
+    dgate[i] = dy[i] * up[i] * s * (1.0 + g * (1.0 - s));
+    dup[i] = dy[i] * g * s;
+}

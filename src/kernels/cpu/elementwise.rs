@@ -1,0 +1,140 @@
+//! Norms, rotary embedding, SwiGLU, dropout: row loops on all cores.
+
+use rayon::prelude::*;
+
+use super::simd::{dot, exp, sum2, vectorized};
+use crate::kernels::hash;
+
+/// Floats a task takes at least, so that small tensors do not pay for threads.
+const GRAIN: usize = 16 * 1024;
+
+fn rows_per_task(width: usize) -> usize {
+    GRAIN.div_ceil(width.max(1))
+}
+
+pub fn rms(x: &[f32], weight: &[f32], d: usize, eps: f32) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    let rows = rows_per_task(d);
+    out.par_chunks_mut(rows * d).zip(x.par_chunks(rows * d)).for_each(|(out, x)| {
+        vectorized(|| {
+            for (out, x) in out.chunks_exact_mut(d).zip(x.chunks_exact(d)) {
+                let r = 1.0 / (dot(x, x) / d as f32 + eps).sqrt();
+                for ((o, &v), &w) in out.iter_mut().zip(x).zip(weight) {
+                    *o = v * r * w;
+                }
+            }
+        });
+    });
+    out
+}
+
+/// With `r = 1 / sqrt(mean(x^2) + eps)`: `dx = r w dy - x r^3 mean(w dy x)`.
+pub fn rms_backward(x: &[f32], weight: &[f32], dy: &[f32], d: usize, eps: f32) -> Vec<f32> {
+    let mut out = vec![0.0; x.len()];
+    let rows = rows_per_task(d);
+    let tasks = out.par_chunks_mut(rows * d).zip(x.par_chunks(rows * d));
+    tasks.zip(dy.par_chunks(rows * d)).for_each(|((out, x), dy)| {
+        vectorized(|| {
+            let lines = out.chunks_exact_mut(d).zip(x.chunks_exact(d)).zip(dy.chunks_exact(d));
+            for ((out, x), dy) in lines {
+                let r = 1.0 / (dot(x, x) / d as f32 + eps).sqrt();
+                for ((o, &g), &w) in out.iter_mut().zip(dy).zip(weight) {
+                    *o = g * w;
+                }
+                let shared = r * r * r * sum2(out, x, |g, v| g * v) / d as f32;
+                for (o, &v) in out.iter_mut().zip(x) {
+                    *o = *o * r - v * shared;
+                }
+            }
+        });
+    });
+    out
+}
+
+pub fn rotate(
+    x: &mut [f32],
+    cos: &[f32],
+    sin: &[f32],
+    heads: usize,
+    half: usize,
+    inverse: bool,
+) {
+    let width = heads * 2 * half;
+    let sign = if inverse { -1.0 } else { 1.0 };
+    let rows = rows_per_task(width);
+    let tables = cos.par_chunks(rows * half).zip(sin.par_chunks(rows * half));
+    x.par_chunks_mut(rows * width).zip(tables).for_each(|(x, (cos, sin))| {
+        vectorized(|| {
+            let tables = cos.chunks_exact(half).zip(sin.chunks_exact(half));
+            for (row, (cos, sin)) in x.chunks_exact_mut(width).zip(tables) {
+                for head in row.chunks_exact_mut(2 * half) {
+                    let (first, second) = head.split_at_mut(half);
+                    let pairs = first.iter_mut().zip(second);
+                    for ((a, b), (&c, &s)) in pairs.zip(cos.iter().zip(sin)) {
+                        let s = sign * s;
+                        (*a, *b) = (*a * c - *b * s, *b * c + *a * s);
+                    }
+                }
+            }
+        });
+    });
+}
+
+pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; gate.len()];
+    let tasks = out.par_chunks_mut(GRAIN).zip(gate.par_chunks(GRAIN)).zip(up.par_chunks(GRAIN));
+    tasks.for_each(|((out, gate), up)| {
+        vectorized(|| {
+            for ((o, &g), &u) in out.iter_mut().zip(gate).zip(up) {
+                *o = g / (1.0 + exp(-g)) * u;
+            }
+        });
+    });
+    out
+}
+
+/// With `s = sigmoid(g)`: `dg = dy u s (1 + g (1 - s))`, `du = dy g s`.
+pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    let mut dgate = vec![0.0; gate.len()];
+    let mut dup = vec![0.0; gate.len()];
+    let outs = dgate.par_chunks_mut(GRAIN).zip(dup.par_chunks_mut(GRAIN));
+    let ins = gate.par_chunks(GRAIN).zip(up.par_chunks(GRAIN)).zip(dy.par_chunks(GRAIN));
+    outs.zip(ins).for_each(|((dgate, dup), ((gate, up), dy))| {
+        vectorized(|| {
+            let ins = gate.iter().zip(up).zip(dy);
+            for ((dg, du), ((&g, &u), &y)) in dgate.iter_mut().zip(dup).zip(ins) {
+                let s = 1.0 / (1.0 + exp(-g));
+                *dg = y * u * s * (1.0 + g * (1.0 - s));
+                *du = y * g * s;
+            }
+        });
+    });
+    (dgate, dup)
+}
+
+pub fn scatter_entries(grads: &[f32], weights: &[f32], map: &[i32], d: usize) -> Vec<f32> {
+    let mut out = vec![0.0; map.len() / 2 * d];
+    out.par_chunks_mut(d).zip(map.par_chunks(2)).for_each(|(out, entries)| {
+        for &entry in entries {
+            let Ok(entry) = usize::try_from(entry) else { continue };
+            let weight = weights[entry];
+            let grad = &grads[entry * d..(entry + 1) * d];
+            for (o, &g) in out.iter_mut().zip(grad) {
+                *o += weight * g;
+            }
+        }
+    });
+    out
+}
+
+pub fn dropout(x: &[f32], probability: f32, seed: u32) -> Vec<f32> {
+    let keep = 1.0 / (1.0 - probability);
+    x.par_iter()
+        .with_min_len(GRAIN)
+        .enumerate()
+        .map(|(i, &v)| {
+            let uniform = (hash(i as u32, seed) >> 8) as f32 / (1u32 << 24) as f32;
+            if uniform < probability { 0.0 } else { v * keep }
+        })
+        .collect()
+}

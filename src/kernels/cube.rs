@@ -1,0 +1,312 @@
+//! WGSL form of the decoder operations, on burn's wgpu backend.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use burn::backend::ops::FloatTensorOps;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
+use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::KernelId;
+use cubecl::server::KernelArguments;
+use cubecl::{CubeCount, CubeDim};
+
+use super::shader::{self, Shader, WORKGROUP};
+use super::{AttentionSpec, DecoderOps};
+
+/// Floats of one block of logits (64 MiB): well below the smallest storage-binding limit (128 MiB).
+const LOGITS_BLOCK: usize = 16 << 20;
+
+/// Workgroups along one dimension of a grid; WebGPU's limit.
+const GRID: usize = 65_535;
+
+static AUTOTUNE: AtomicBool = AtomicBool::new(true);
+
+/// Whether matrix products pick their kernel by measuring. Worth it on a GPU; on a software adapter it costs
+/// seconds a shape.
+pub(crate) fn set_autotune(on: bool) {
+    AUTOTUNE.store(on, Ordering::Relaxed);
+}
+
+struct Source(Shader);
+
+impl KernelSource for Source {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.0.source)
+    }
+
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>().info(self.0.name)
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
+
+fn contiguous<const N: usize>(tensors: [CubeTensor; N]) -> [CubeTensor; N] {
+    tensors.map(into_contiguous)
+}
+
+fn dims(tensor: &CubeTensor) -> (usize, usize) {
+    let shape = tensor.meta.shape();
+    (shape[0], shape[1])
+}
+
+fn new_like<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
+    let shape = Shape::new(shape);
+    let buffer = like.client.empty(shape.num_elements() * DType::F32.size());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, buffer, DType::F32)
+}
+
+/// Runs `shader` with `groups` workgroups on the given buffers, then the integers of `info`.
+fn launch(shader: Shader, groups: usize, buffers: &[&CubeTensor], info: &[u32]) {
+    let Some(first) = buffers.first() else { return };
+    let client = first.client.clone();
+    let mut bindings: Vec<_> = buffers.iter().map(|b| b.handle.clone().binding()).collect();
+    bindings.push(client.create_from_slice(bytemuck::cast_slice(info)).binding());
+    let x = groups.min(GRID);
+    let y = groups.div_ceil(GRID.max(1));
+    let kernel = SourceKernel::new(Source(shader), CubeDim::new_1d(WORKGROUP));
+    client.launch(
+        Box::new(kernel),
+        CubeCount::Static(x as u32, y as u32, 1),
+        KernelArguments::new().with_buffers(bindings),
+    );
+}
+
+/// Workgroups for one thread an element.
+fn per_element(count: usize) -> usize {
+    count.div_ceil(WORKGROUP as usize)
+}
+
+fn product(a: CubeTensor, b: CubeTensor) -> CubeTensor {
+    if AUTOTUNE.load(Ordering::Relaxed) {
+        return CubeBackend::float_matmul(a, b);
+    }
+    let dtype = a.dtype;
+    match matmul(a.clone(), b.clone(), None, MatmulStrategy::Cube, dtype) {
+        Ok(out) => out,
+        Err(_) => CubeBackend::float_matmul(a, b),
+    }
+}
+
+fn transposed(tensor: CubeTensor, transpose: bool) -> CubeTensor {
+    if transpose { CubeBackend::float_transpose(tensor) } else { tensor }
+}
+
+fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 6] {
+    [
+        tokens as u32,
+        spec.heads as u32,
+        spec.kv_heads as u32,
+        spec.head_dim as u32,
+        spec.window.unwrap_or(0) as u32,
+        spec.scale.to_bits(),
+    ]
+}
+
+/// Log-probabilities `[E]`, a block of logit rows at a time; `each` sees every block's logits after the
+/// forward kernel, with its `[rows, 2]` result and first row.
+fn head_blocks(
+    hidden: CubeTensor,
+    weight: &CubeTensor,
+    targets: &CubeTensor,
+    mut each: impl FnMut(CubeTensor, &CubeTensor, usize),
+) -> CubeTensor {
+    let (entries, width) = dims(&hidden);
+    let vocabulary = dims(weight).0;
+    let rows = (LOGITS_BLOCK / vocabulary).clamp(1, entries.max(1));
+    let mut parts = Vec::new();
+    for start in (0..entries).step_by(rows) {
+        let count = rows.min(entries - start);
+        let block = burn_cubecl::kernel::slice(hidden.clone(), &[start..start + count, 0..width]);
+        let logits = into_contiguous(product(block, transposed(weight.clone(), true)));
+        let result = new_like(&logits, [count, 2]);
+        let info = [count as u32, vocabulary as u32, start as u32];
+        launch(shader::HEAD_LOG_PROBS, count, &[&logits, targets, &result], &info);
+        each(logits, &result, start);
+        parts.push(burn_cubecl::kernel::slice(result, &[0..count, 0..1]));
+    }
+    let all = if parts.len() == 1 { parts.remove(0) } else { CubeBackend::float_cat(parts, 0) };
+    CubeBackend::float_reshape(into_contiguous(all), Shape::new([entries]))
+}
+
+impl DecoderOps for CubeBackend {
+    fn mm(a: FloatTensor<Self>, b: FloatTensor<Self>, ta: bool, tb: bool) -> FloatTensor<Self> {
+        product(transposed(a, ta), transposed(b, tb))
+    }
+
+    fn mm_add(
+        acc: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        ta: bool,
+        tb: bool,
+        alpha: f32,
+    ) -> FloatTensor<Self> {
+        let out = product(transposed(a, ta), transposed(b, tb));
+        let out = if alpha == 1.0 { out } else { Self::float_mul_scalar(out, alpha.into()) };
+        Self::float_add(acc, out)
+    }
+
+    fn rms(x: FloatTensor<Self>, weight: FloatTensor<Self>, eps: f32) -> FloatTensor<Self> {
+        let [x, weight] = contiguous([x, weight]);
+        let (n, d) = dims(&x);
+        let out = new_like(&x, [n, d]);
+        let info = [n as u32, d as u32, eps.to_bits()];
+        launch(shader::RMS_NORM, n, &[&x, &weight, &out], &info);
+        out
+    }
+
+    fn rms_backward(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+        eps: f32,
+    ) -> FloatTensor<Self> {
+        let [x, weight, dy] = contiguous([x, weight, dy]);
+        let (n, d) = dims(&x);
+        let out = new_like(&x, [n, d]);
+        let info = [n as u32, d as u32, eps.to_bits()];
+        launch(shader::RMS_NORM_BACKWARD, n, &[&x, &weight, &dy, &out], &info);
+        out
+    }
+
+    fn rotate(
+        x: FloatTensor<Self>,
+        cos: FloatTensor<Self>,
+        sin: FloatTensor<Self>,
+        heads: usize,
+        inverse: bool,
+    ) -> FloatTensor<Self> {
+        let [x, cos, sin] = contiguous([x, cos, sin]);
+        let (n, width) = dims(&x);
+        let half = dims(&cos).1;
+        let out = new_like(&x, [n, width]);
+        let info = [n as u32, heads as u32, half as u32, u32::from(inverse)];
+        launch(shader::ROPE, per_element(n * heads * half), &[&x, &cos, &sin, &out], &info);
+        out
+    }
+
+    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+        let [gate, up] = contiguous([gate, up]);
+        let (n, f) = dims(&gate);
+        let out = new_like(&gate, [n, f]);
+        launch(shader::SWIGLU, per_element(n * f), &[&gate, &up, &out], &[(n * f) as u32]);
+        out
+    }
+
+    fn swiglu_backward(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        dy: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [gate, up, dy] = contiguous([gate, up, dy]);
+        let (n, f) = dims(&gate);
+        let (dgate, dup) = (new_like(&gate, [n, f]), new_like(&gate, [n, f]));
+        launch(
+            shader::SWIGLU_BACKWARD,
+            per_element(n * f),
+            &[&gate, &up, &dy, &dgate, &dup],
+            &[(n * f) as u32],
+        );
+        (dgate, dup)
+    }
+
+    fn packed_attention(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        spans: IntTensor<Self>,
+        spec: AttentionSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [q, k, v, spans] = contiguous([q, k, v, spans]);
+        let (n, width) = dims(&q);
+        let (out, lse) = (new_like(&q, [n, width]), new_like(&q, [n, spec.heads]));
+        launch(
+            shader::ATTENTION,
+            n * spec.heads,
+            &[&q, &k, &v, &spans, &out, &lse],
+            &attention_info(n, spec),
+        );
+        (out, lse)
+    }
+
+    fn packed_attention_backward(
+        q: FloatTensor<Self>,
+        k: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        out: FloatTensor<Self>,
+        lse: FloatTensor<Self>,
+        dout: FloatTensor<Self>,
+        spans: IntTensor<Self>,
+        spec: AttentionSpec,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
+        let [q, k, v, out, lse, dout, spans] = contiguous([q, k, v, out, lse, dout, spans]);
+        let (n, width) = dims(&q);
+        let kv_width = dims(&k).1;
+        let dq = new_like(&q, [n, width]);
+        let delta = new_like(&q, [n, spec.heads]);
+        let (dk, dv) = (new_like(&q, [n, kv_width]), new_like(&q, [n, kv_width]));
+        let info = attention_info(n, spec);
+        let queries = [&q, &k, &v, &out, &lse, &dout, &spans, &dq, &delta];
+        launch(shader::ATTENTION_BACKWARD_Q, n * spec.heads, &queries, &info);
+        let keys = [&q, &k, &v, &lse, &delta, &dout, &spans, &dk, &dv];
+        launch(shader::ATTENTION_BACKWARD_KV, n * spec.kv_heads, &keys, &info);
+        (dq, dk, dv)
+    }
+
+    fn head_log_probs(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [hidden, weight, targets] = contiguous([hidden, weight, targets]);
+        head_blocks(hidden, &weight, &targets, |_, _, _| ())
+    }
+
+    fn head_log_probs_grad(
+        hidden: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [hidden, weight, targets] = contiguous([hidden, weight, targets]);
+        let mut grads = Vec::new();
+        let logps = head_blocks(hidden, &weight, &targets, |logits, result, start| {
+            let (rows, vocabulary) = dims(&logits);
+            let info = [rows as u32, vocabulary as u32, start as u32];
+            let buffers = [&logits, &targets, result];
+            launch(shader::HEAD_LOG_PROBS_BACKWARD, rows, &buffers, &info);
+            grads.push(product(logits, weight.clone()));
+        });
+        let grads =
+            if grads.len() == 1 { grads.remove(0) } else { CubeBackend::float_cat(grads, 0) };
+        (logps, grads)
+    }
+
+    fn scatter_entries(
+        grads: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        map: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let [grads, weights, map] = contiguous([grads, weights, map]);
+        let (n, d) = (dims(&map).0, dims(&grads).1);
+        let out = new_like(&grads, [n, d]);
+        let buffers = [&grads, &weights, &map, &out];
+        launch(shader::SCATTER_ENTRIES, per_element(n * d), &buffers, &[n as u32, d as u32]);
+        out
+    }
+
+    fn hash_dropout(x: FloatTensor<Self>, probability: f32, seed: u32) -> FloatTensor<Self> {
+        let [x] = contiguous([x]);
+        let (n, d) = dims(&x);
+        let out = new_like(&x, [n, d]);
+        let info = [(n * d) as u32, seed, probability.to_bits()];
+        launch(shader::DROPOUT, per_element(n * d), &[&x, &out], &info);
+        out
+    }
+}

@@ -1,0 +1,76 @@
+//! Plain-tensor twins: the same operations from burn's own tensor functions, for the tests to compare with.
+//! Slow and memory-hungry on purpose: nothing here is shared with the kernels. Any float type works, so finite
+//! differences can run in f64.
+
+use burn::tensor::{Int, Tensor, TensorData, activation};
+
+use super::{AttentionSpec, SPAN_COLUMNS};
+
+/// Twin of [`super::rms_norm`].
+pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
+    let mean = x.clone().powi_scalar(2).mean_dim(1);
+    x / (mean + eps).sqrt() * weight.unsqueeze()
+}
+
+/// Twin of [`super::rope`].
+pub fn rope(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>, heads: usize) -> Tensor<2> {
+    let [n, width] = x.dims();
+    let half = width / heads / 2;
+    let x = x.reshape([n, heads, 2 * half]);
+    let first = x.clone().slice([0..n, 0..heads, 0..half]);
+    let second = x.slice([0..n, 0..heads, half..2 * half]);
+    let cos: Tensor<3> = cos.unsqueeze_dim(1);
+    let sin: Tensor<3> = sin.unsqueeze_dim(1);
+    let a = first.clone() * cos.clone() - second.clone() * sin.clone();
+    let b = second * cos + first * sin;
+    Tensor::cat(vec![a, b], 2).reshape([n, width])
+}
+
+/// Twin of [`super::swiglu`].
+pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
+    activation::silu(gate) * up
+}
+
+/// Twin of [`super::attention`] (output alone): dense scores under a dense mask made from `spans`
+/// (`[N, SPAN_COLUMNS]`, row-major).
+pub fn attention(
+    q: Tensor<2>,
+    k: Tensor<2>,
+    v: Tensor<2>,
+    spans: &[i32],
+    spec: AttentionSpec,
+) -> Tensor<2> {
+    let n = spans.len() / SPAN_COLUMNS;
+    let device = q.device();
+    let span = |i: usize, column: usize| spans[i * SPAN_COLUMNS + column];
+    let mut hidden = vec![1i32; n * n];
+    for i in 0..n {
+        for j in 0..=i {
+            let key = j as i32;
+            let prefix = (span(i, 0)..span(i, 1)).contains(&key);
+            let near = spec.window.is_none_or(|w| span(i, 4) - span(j, 4) < w as i32);
+            if near && (prefix || key >= span(i, 2)) {
+                hidden[i * n + j] = 0;
+            }
+        }
+    }
+    let hidden: Tensor<2, Int> = Tensor::from_data(TensorData::new(hidden, [n, n]), &device);
+    let hidden = hidden.equal_scalar(1);
+    let d = spec.head_dim;
+    let heads = (0..spec.heads).map(|head| {
+        let kv = head / (spec.heads / spec.kv_heads);
+        let columns = |t: &Tensor<2>, h: usize| t.clone().slice([0..n, h * d..(h + 1) * d]);
+        let scores = columns(&q, head).matmul(columns(&k, kv).transpose()) * spec.scale as f64;
+        let scores = scores.mask_fill(hidden.clone(), -1e30);
+        activation::softmax(scores, 1).matmul(columns(&v, kv))
+    });
+    Tensor::cat(heads.collect(), 1)
+}
+
+/// Twin of [`super::head_log_probs`], with the whole logit matrix.
+pub fn head_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
+    let logits = hidden.matmul(weight.transpose());
+    let logps = activation::log_softmax(logits, 1);
+    let [entries, _] = logps.dims();
+    logps.gather(1, targets.reshape([entries, 1])).reshape([entries])
+}

@@ -1,0 +1,37 @@
+//! The WGSL sources, by name; the naga test validates each without a GPU.
+
+/// One compute shader with entry point `main` and a workgroup of [`WORKGROUP`] threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Shader {
+    pub name: &'static str,
+    pub source: &'static str,
+}
+
+/// Threads of one workgroup, in every shader.
+pub const WORKGROUP: u32 = 64;
+
+macro_rules! shaders {
+    ($($constant:ident = $name:literal),* $(,)?) => {
+        $(pub(super) const $constant: Shader = Shader {
+            name: $name,
+            source: include_str!(concat!("../../shaders/", $name, ".wgsl")),
+        };)*
+        /// Every shader of the product.
+        pub const SHADERS: &[Shader] = &[$($constant),*];
+    };
+}
+
+shaders! {
+    RMS_NORM = "rms_norm",
+    RMS_NORM_BACKWARD = "rms_norm_backward",
+    ROPE = "rope",
+    SWIGLU = "swiglu",
+    SWIGLU_BACKWARD = "swiglu_backward",
+    ATTENTION = "attention",
+    ATTENTION_BACKWARD_Q = "attention_backward_q",
+    ATTENTION_BACKWARD_KV = "attention_backward_kv",
+    HEAD_LOG_PROBS = "head_log_probs",
+    HEAD_LOG_PROBS_BACKWARD = "head_log_probs_backward",
+    SCATTER_ENTRIES = "scatter_entries",
+    DROPOUT = "dropout",
+}

@@ -1,0 +1,204 @@
+//! The decoder: embeddings, blocks, head; forward with scores, backward to adapter gradients.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use super::block::{Block, BlockGrads, BlockSaved, BlockUpdates, Context};
+use super::config::{ModelConfig, Rope};
+use super::layout::{PackedBatch, PairEntries};
+use crate::data::pair::TokenizedPair;
+use crate::kernels::{
+    SPAN_COLUMNS, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward,
+    scatter_entries,
+};
+
+/// A Llama-family language model on one device, frozen.
+pub struct Model {
+    pub config: ModelConfig,
+    pub(super) device: Device,
+    /// `[V, D]`
+    pub(super) embedding: Tensor<2>,
+    pub(super) blocks: Vec<Block>,
+    pub(super) norm: Tensor<1>,
+    /// `[V, D]`; the embedding itself where the two are tied.
+    pub(super) head: Tensor<2>,
+}
+
+/// The trainable updates of the whole model on its device, a block's after the other.
+pub struct Updates(pub Vec<BlockUpdates>);
+
+/// A batch on the device.
+pub struct DeviceBatch {
+    ids: Tensor<1, Int>,
+    context: Context,
+    entry_rows: Tensor<1, Int>,
+    targets: Tensor<1, Int>,
+    map: Tensor<2, Int>,
+}
+
+/// Activations of one forward pass; consumed by the backward pass.
+pub struct Saved {
+    blocks: Vec<BlockSaved>,
+    /// `d logp_e / d x` by the last block's output at the entry's token, `[E, D]`.
+    entry_grads: Tensor<2>,
+}
+
+/// Per-token log-probabilities (nats) of both answers of a pair, in the order of their ids.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PairScore {
+    pub chosen: Vec<f32>,
+    pub rejected: Vec<f32>,
+}
+
+impl PairScore {
+    fn new(entries: &PairEntries, logps: &[f32]) -> Self {
+        let side = |own: &std::ops::Range<usize>| {
+            let mut all = Vec::new();
+            // A first token without context has no prediction; when nothing is shared it is the side's own.
+            all.resize(entries.unscored, 0.0);
+            all.extend_from_slice(&logps[entries.shared.clone()]);
+            all.extend_from_slice(&logps[own.clone()]);
+            all
+        };
+        PairScore { chosen: side(&entries.chosen), rejected: side(&entries.rejected) }
+    }
+
+    /// Summed log-probabilities of the chosen and the rejected answer, added in f64.
+    pub fn sums(&self) -> (f64, f64) {
+        let sum = |values: &[f32]| values.iter().map(|&v| f64::from(v)).sum();
+        (sum(&self.chosen), sum(&self.rejected))
+    }
+}
+
+/// Splits a batch's log-probabilities `[E]` into its pairs.
+pub fn pair_scores(batch: &PackedBatch, logps: &[f32]) -> Vec<PairScore> {
+    batch.pairs.iter().map(|entries| PairScore::new(entries, logps)).collect()
+}
+
+/// Each entry's factor in the loss gradient, `[E]`: the derivative by the chosen sum, by the rejected sum, or
+/// by both where the answers share the token. `derivatives`: (by chosen, by rejected) for each pair.
+pub fn entry_weights(batch: &PackedBatch, derivatives: &[(f64, f64)]) -> Vec<f32> {
+    let mut weights = vec![0.0; batch.targets.len()];
+    for (entries, &(chosen, rejected)) in batch.pairs.iter().zip(derivatives) {
+        weights[entries.shared.clone()].fill((chosen + rejected) as f32);
+        weights[entries.chosen.clone()].fill(chosen as f32);
+        weights[entries.rejected.clone()].fill(rejected as f32);
+    }
+    weights
+}
+
+fn int_tensor<const D: usize>(
+    values: &[i32],
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+/// Tables of `[N, head_dim / 2]` for the given positions.
+fn rope_tables(rope: &Rope, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
+    let angles = positions
+        .iter()
+        .flat_map(|&p| rope.inv_freq.iter().map(move |&f| f64::from(p as f32 * f)));
+    let scale = f64::from(rope.attention_scaling);
+    angles.map(|a| ((a.cos() * scale) as f32, (a.sin() * scale) as f32)).unzip()
+}
+
+impl Model {
+    /// Uploads a batch.
+    pub fn upload(&self, batch: &PackedBatch) -> DeviceBatch {
+        let device = &self.device;
+        let (n, e) = (batch.tokens(), batch.targets.len());
+        let half = self.config.head_dim / 2;
+        let (cos, sin) = rope_tables(&self.config.rope, &batch.positions);
+        let context = Context {
+            cos: Tensor::from_data(TensorData::new(cos, [n, half]), device),
+            sin: Tensor::from_data(TensorData::new(sin, [n, half]), device),
+            spans: int_tensor(&batch.spans, [n, SPAN_COLUMNS], device),
+        };
+        DeviceBatch {
+            ids: int_tensor(&batch.ids, [n], device),
+            context,
+            entry_rows: int_tensor(&batch.entry_rows, [e], device),
+            targets: int_tensor(&batch.targets, [e], device),
+            map: int_tensor(&batch.map, [n, 2], device),
+        }
+    }
+
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The last block's output at the entries, `[E, D]`; `keep` sees every block's activations.
+    fn hidden(
+        &self,
+        batch: &DeviceBatch,
+        updates: Option<&Updates>,
+        mut keep: impl FnMut(BlockSaved),
+    ) -> Tensor<2> {
+        let mut x = self.embedding.clone().select(0, batch.ids.clone()); // [N, D]
+        for (i, block) in self.blocks.iter().enumerate() {
+            let own = updates.map(|all| &all.0[i]);
+            let (next, saved) = block.forward(x, &batch.context, own);
+            keep(saved);
+            x = next;
+        }
+        x.select(0, batch.entry_rows.clone())
+    }
+
+    /// Log-probabilities of the batch's entries, `[E]` (nats).
+    pub fn log_probs(&self, batch: &DeviceBatch, updates: Option<&Updates>) -> Tensor<1> {
+        let x = self.hidden(batch, updates, drop);
+        let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
+        head_log_probs(&h, &self.head, &batch.targets)
+    }
+
+    /// [`Self::log_probs`], keeping what [`Self::backward`] needs.
+    pub fn forward(&self, batch: &DeviceBatch, updates: &Updates) -> (Tensor<1>, Saved) {
+        let mut blocks = Vec::with_capacity(self.blocks.len());
+        let x = self.hidden(batch, Some(updates), |saved| blocks.push(saved));
+        let eps = self.config.rms_norm_eps;
+        let h = rms_norm(&x, &self.norm, eps); // [E, D]
+        let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets);
+        let entry_grads = rms_norm_backward(&x, &self.norm, grads, eps);
+        (logps, Saved { blocks, entry_grads })
+    }
+
+    /// Gradients of the updates, given each entry's factor `[E]` (see [`entry_weights`]).
+    pub fn backward(
+        &self,
+        batch: &DeviceBatch,
+        updates: &Updates,
+        saved: Saved,
+        weights: &[f32],
+    ) -> Vec<BlockGrads> {
+        let weights = TensorData::new(weights.to_vec(), [weights.len()]);
+        let weights: Tensor<1> = Tensor::from_data(weights, &self.device);
+        let mut dx = scatter_entries(saved.entry_grads, weights, &batch.map); // [N, D]
+        let mut grads = Vec::with_capacity(self.blocks.len());
+        for ((block, saved), own) in self.blocks.iter().zip(saved.blocks).zip(&updates.0).rev() {
+            let (next, block_grads) = block.backward(saved, dx, &batch.context, own);
+            grads.push(block_grads);
+            dx = next;
+        }
+        grads.reverse();
+        grads
+    }
+
+    /// Logits `[N, V]` at every token of one plain sequence; for tests and text generation.
+    pub fn logits(&self, ids: &[u32], updates: Option<&Updates>) -> Tensor<2> {
+        // A sequence is a pair whose answers are equal up to the end: one shared prefix.
+        let pair = TokenizedPair {
+            row: 0,
+            prompt_ids: ids.to_vec(),
+            chosen_ids: Vec::new(),
+            rejected_ids: Vec::new(),
+        };
+        let mut packed = PackedBatch::new([&pair]);
+        packed.entry_rows = (0..ids.len() as i32).collect();
+        packed.targets = vec![0; ids.len()];
+        let batch = self.upload(&packed);
+        let x = self.hidden(&batch, updates, drop);
+        let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
+        crate::kernels::matmul(&h, &self.head, false, true)
+    }
+}

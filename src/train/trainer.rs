@@ -1,0 +1,382 @@
+//! Trains every arm in lock-step on the same batches over the same frozen base.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use super::event::{ArmInfo, ArmMetrics, Event};
+use super::metrics::{PairResult, metrics, pair_logps};
+use super::optimizer::{adamw, clip, global_norm};
+use super::schedule::{DataOrder, learning_rate};
+use super::state::{ArmState, Reference, TrainState};
+use super::{Control, Observer, Outcome};
+use crate::config::{ObjectiveKind, RunConfig};
+use crate::data::pair::TokenizedPair;
+use crate::lora::{LoraAdapter, LoraConfig};
+use crate::loss::Objective;
+use crate::model::layout::PackedBatch;
+use crate::model::{DeviceBatch, Model, PairScore, Updates, entry_weights, pair_scores, read};
+
+/// An arm has collapsed when its mean chosen log-likelihood per token lies this far (nats) below the reference
+/// while its mean margin is positive.
+pub const COLLAPSE_DEPTH: f64 = 0.05;
+
+/// One loss under training: its name, formula, and adapter on the device.
+struct Arm {
+    name: String,
+    objective: Objective,
+    updates: Updates,
+}
+
+/// A run between two steps.
+pub struct Trainer {
+    model: Model,
+    config: RunConfig,
+    train: Vec<TokenizedPair>,
+    probe: Vec<TokenizedPair>,
+    order: DataOrder,
+    arms: Vec<Arm>,
+    state: TrainState,
+}
+
+fn arm_kinds(config: &RunConfig) -> Vec<ObjectiveKind> {
+    [Some(config.objective), config.twin].into_iter().flatten().collect()
+}
+
+impl Trainer {
+    /// `state` goes on with a stopped run; else every arm starts from `init`, or from one fresh adapter that all
+    /// arms share.
+    ///
+    /// # Errors
+    /// When there is nothing to train on, or `state` does not fit the configuration.
+    pub fn new(
+        model: Model,
+        config: &RunConfig,
+        train: Vec<TokenizedPair>,
+        probe: Vec<TokenizedPair>,
+        state: Option<TrainState>,
+        init: Option<LoraAdapter>,
+    ) -> anyhow::Result<Trainer> {
+        anyhow::ensure!(!train.is_empty(), "no pairs to train on are left; lower the held-out share or raise max-length");
+        let kinds = arm_kinds(config);
+        let state = match state {
+            Some(state) => state,
+            None => fresh_state(&model, config, &kinds, init),
+        };
+        anyhow::ensure!(
+            state.arms.len() == kinds.len(),
+            "the checkpoint holds {} arms and the run asks for {}",
+            state.arms.len(),
+            kinds.len()
+        );
+        let arms = kinds.iter().zip(&state.arms).map(|(&kind, arm)| Arm {
+            name: arm.name.clone(),
+            objective: Objective::from_config(kind, config),
+            updates: Updates(Vec::new()),
+        });
+        let arms = arms.collect();
+        let order = DataOrder::new(train.len(), config);
+        Ok(Trainer { model, config: config.clone(), train, probe, order, arms, state })
+    }
+
+    pub fn arms(&self) -> Vec<ArmInfo> {
+        let info = |(i, arm): (usize, &Arm)| ArmInfo {
+            name: arm.name.clone(),
+            objective: arm.objective.describe(),
+            kept: i == 0,
+        };
+        self.arms.iter().enumerate().map(info).collect()
+    }
+
+    pub fn state(&self) -> &TrainState {
+        &self.state
+    }
+
+    /// Updates of the whole run.
+    pub fn steps(&self) -> usize {
+        self.order.total_steps(self.config.budget)
+    }
+
+    pub fn steps_per_epoch(&self) -> usize {
+        self.order.steps_per_epoch()
+    }
+
+    /// Trains to the end or until the observer says stop; the last thing it does is a checkpoint.
+    ///
+    /// # Errors
+    /// When the device or the observer fails, or the loss stops being a number.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> anyhow::Result<Outcome> {
+        let total = self.steps();
+        if self.state.step == 0 {
+            self.probe(observer)?;
+        }
+        while self.state.step < total {
+            if observer.control(self.state.step)? == Control::Stop {
+                observer.checkpoint(&self.state)?;
+                return Ok(Outcome::Stopped);
+            }
+            let event = self.step()?;
+            observer.event(event)?;
+            let step = self.state.step;
+            if step.is_multiple_of(self.config.eval_every) || step == total {
+                self.probe(observer)?;
+            }
+            if step.is_multiple_of(self.config.save_every) || step == total {
+                observer.checkpoint(&self.state)?;
+            }
+        }
+        Ok(Outcome::Finished)
+    }
+
+    /// One update of every arm.
+    ///
+    /// # Errors
+    /// When the device fails or the loss stops being a number.
+    pub fn step(&mut self) -> anyhow::Result<Event> {
+        let started = Instant::now();
+        let indices = self.order.batch(self.state.step);
+        let lr = learning_rate(&self.config, self.state.step, self.steps());
+        let seed = (self.config.seed as u32).wrapping_add(self.state.step as u32);
+        for (arm, state) in self.arms.iter_mut().zip(&self.state.arms) {
+            let layers = self.model.config.num_layers;
+            arm.updates = state.adapter.upload(layers, self.model.device(), Some(seed));
+        }
+        let size = indices.len();
+        let parameters = self.state.arms[0].adapter.values.len();
+        let mut grads = vec![vec![0.0f32; parameters]; self.arms.len()];
+        let mut results = vec![Vec::with_capacity(size); self.arms.len()];
+        let mut tokens = 0;
+        for micro in indices.chunks(self.config.micro_batch_pairs) {
+            let packed = PackedBatch::new(micro.iter().map(|&i| &self.train[i]));
+            let batch = self.model.upload(&packed);
+            tokens += micro.iter().map(|&i| pair_tokens(&self.train[i])).sum::<usize>();
+            self.fill_references(micro, &packed, &batch)?;
+            for (arm, (grads, results)) in grads.iter_mut().zip(&mut results).enumerate() {
+                self.accumulate(arm, micro, &packed, &batch, size, grads, results)?;
+            }
+        }
+        let mut arms = ArmMetrics::new();
+        for (i, (mut grads, results)) in grads.into_iter().zip(results).enumerate() {
+            let norm = self.update(i, &mut grads, lr)?;
+            let mut values = metrics(&results, self.config.beta);
+            values.insert("grad_norm".to_owned(), norm);
+            values.insert("learning_rate".to_owned(), lr);
+            arms.insert(self.arms[i].name.clone(), values);
+        }
+        self.state.step += 1;
+        self.state.num_tokens += tokens as u64;
+        let seconds = started.elapsed().as_secs_f64();
+        self.state.elapsed += seconds;
+        Ok(Event::Step {
+            step: self.state.step,
+            epoch: self.state.step as f64 / self.steps_per_epoch() as f64,
+            elapsed: self.state.elapsed,
+            tokens_per_second: tokens as f64 / seconds,
+            num_tokens: self.state.num_tokens,
+            memory_bytes: memory_stats::memory_stats().map_or(0, |m| m.physical_mem as u64),
+            arms,
+        })
+    }
+
+    /// The base model's log-probabilities of pairs seen for the first time: in the same layout and kernels as the
+    /// policy's, so that the log-ratio of an untrained adapter is exactly zero and not noise across the kink.
+    fn fill_references(
+        &mut self,
+        indices: &[usize],
+        packed: &PackedBatch,
+        batch: &DeviceBatch,
+    ) -> anyhow::Result<()> {
+        if indices.iter().all(|i| self.state.references.contains_key(i)) {
+            return Ok(());
+        }
+        let scores = pair_scores(packed, &read(self.model.log_probs(batch, None))?);
+        for (&i, score) in indices.iter().zip(&scores) {
+            let (chosen, rejected) = score.sums();
+            self.state.references.entry(i).or_insert(Reference { chosen, rejected });
+        }
+        Ok(())
+    }
+
+    /// Adds one micro-batch's gradients of one arm.
+    #[expect(clippy::too_many_arguments, reason = "one call site; each is a different thing")]
+    fn accumulate(
+        &self,
+        arm: usize,
+        indices: &[usize],
+        packed: &PackedBatch,
+        batch: &DeviceBatch,
+        batch_size: usize,
+        grads: &mut [f32],
+        results: &mut Vec<PairResult>,
+    ) -> anyhow::Result<()> {
+        let Arm { objective, updates, .. } = &self.arms[arm];
+        let (logps, saved) = self.model.forward(batch, updates);
+        let scores = pair_scores(packed, &read(logps)?);
+        let mut derivatives = Vec::with_capacity(indices.len());
+        for (&i, score) in indices.iter().zip(&scores) {
+            let reference = self.state.references.get(&i);
+            let reference = reference.ok_or_else(|| anyhow::anyhow!("pair {i} has no reference"))?;
+            let result = self.result(objective, &self.train[i], score, *reference);
+            let output = objective.evaluate(&result.logps);
+            let share = 1.0 / batch_size as f64;
+            derivatives.push((output.d_chosen * share, output.d_rejected * share));
+            results.push(result);
+        }
+        let weights = entry_weights(packed, &derivatives);
+        let block_grads = self.model.backward(batch, updates, saved, &weights);
+        let own = self.state.arms[arm].adapter.read_grads(block_grads)?;
+        for (sum, g) in grads.iter_mut().zip(own) {
+            *sum += g;
+        }
+        Ok(())
+    }
+
+    fn result(
+        &self,
+        objective: &Objective,
+        pair: &TokenizedPair,
+        score: &PairScore,
+        reference: Reference,
+    ) -> PairResult {
+        let logps = pair_logps(score.sums(), reference);
+        PairResult {
+            row: pair.row,
+            logps,
+            loss: objective.evaluate(&logps).loss,
+            chosen_tokens: score.chosen.len(),
+            rejected_tokens: score.rejected.len(),
+        }
+    }
+
+    /// Clips and applies one arm's gradients; answers their norm before clipping.
+    fn update(&mut self, arm: usize, grads: &mut [f32], lr: f64) -> anyhow::Result<f64> {
+        let norm = global_norm(grads);
+        anyhow::ensure!(
+            norm.is_finite(),
+            "the gradient of arm {} is not a number at step {}; lower the learning rate, or resume from the last checkpoint with --max-grad-norm 1",
+            self.arms[arm].name,
+            self.state.step + 1
+        );
+        if let Some(limit) = self.config.max_grad_norm {
+            clip(grads, norm, limit);
+        }
+        let step = self.state.step + 1;
+        adamw(&mut self.state.arms[arm], grads, step, lr, self.config.weight_decay);
+        Ok(norm)
+    }
+
+    /// Scores the probe pairs under every arm and reports; marks arms that collapse.
+    fn probe(&mut self, observer: &mut dyn Observer) -> anyhow::Result<()> {
+        if self.probe.is_empty() {
+            return Ok(());
+        }
+        self.fill_probe_references()?;
+        let mut arms = ArmMetrics::new();
+        let mut pairs = BTreeMap::new();
+        for (arm, state) in self.arms.iter().zip(&self.state.arms) {
+            let layers = self.model.config.num_layers;
+            let updates = state.adapter.upload(layers, self.model.device(), None);
+            let scores = self.model.score(&self.probe, Some(&updates))?;
+            let with_reference =
+                self.probe.iter().zip(&scores).zip(self.state.probe_references.values());
+            let results: Vec<PairResult> = with_reference
+                .map(|((pair, score), &reference)| {
+                    self.result(&arm.objective, pair, score, reference)
+                })
+                .collect();
+            arms.insert(arm.name.clone(), metrics(&results, self.config.beta));
+            let each = results.iter().map(PairResult::probe_pair).collect();
+            pairs.insert(arm.name.clone(), each);
+        }
+        let collapses = self.find_collapses(&arms);
+        observer.event(Event::Probe { step: self.state.step, arms, pairs })?;
+        collapses.into_iter().try_for_each(|event| observer.event(event))
+    }
+
+    fn fill_probe_references(&mut self) -> anyhow::Result<()> {
+        if self.state.probe_references.len() == self.probe.len() {
+            return Ok(());
+        }
+        let scores = self.model.score(&self.probe, None)?;
+        let references = scores.iter().map(|score| {
+            let (chosen, rejected) = score.sums();
+            Reference { chosen, rejected }
+        });
+        self.state.probe_references = references.enumerate().collect();
+        Ok(())
+    }
+
+    fn find_collapses(&mut self, arms: &ArmMetrics) -> Vec<Event> {
+        let step = self.state.step;
+        let mut events = Vec::new();
+        for state in self.state.arms.iter_mut().filter(|arm| arm.collapsed_at.is_none()) {
+            let Some(values) = arms.get(&state.name) else { continue };
+            let value = |name: &str| values.get(name).copied().unwrap_or(0.0);
+            let chosen = value("logps_per_token/chosen");
+            let reference = value("reference_per_token/chosen");
+            if reference - chosen > COLLAPSE_DEPTH && value("rewards/margins") > 0.0 {
+                state.collapsed_at = Some(step);
+                events.push(collapse_event(step, &state.name, chosen, reference, values));
+            }
+        }
+        events
+    }
+}
+
+fn collapse_event(
+    step: usize,
+    arm: &str,
+    chosen: f64,
+    reference: f64,
+    values: &super::event::Metrics,
+) -> Event {
+    let percent = values.get("rewards/accuracies").copied().unwrap_or(0.0) * 100.0;
+    let message = format!(
+        "{} collapses at step {step}: the preferred answers now have {chosen:.3} nats per token, {:.3} below \
+         the base model's {reference:.3}, although {percent:.0} % of the pairs are ranked right.",
+        arm.to_uppercase(),
+        reference - chosen,
+    );
+    Event::Collapse {
+        step,
+        arm: arm.to_owned(),
+        chosen_per_token: chosen,
+        reference_per_token: reference,
+        message,
+    }
+}
+
+/// Tokens of both sequences of a pair, each counted whole: what a trainer without shared prefixes would compute.
+fn pair_tokens(pair: &TokenizedPair) -> usize {
+    2 * pair.prompt_ids.len() + pair.chosen_ids.len() + pair.rejected_ids.len()
+}
+
+fn fresh_state(
+    model: &Model,
+    config: &RunConfig,
+    kinds: &[ObjectiveKind],
+    init: Option<LoraAdapter>,
+) -> TrainState {
+    let lora = LoraConfig {
+        rank: config.rank,
+        alpha: config.alpha,
+        targets: config.targets.clone(),
+        dropout: config.dropout,
+        rslora: config.rslora,
+    };
+    let adapter = init.unwrap_or_else(|| LoraAdapter::init(lora, &model.config, config.seed));
+    let arms = kinds.iter().map(|kind| ArmState {
+        name: kind.name().to_owned(),
+        first_moment: vec![0.0; adapter.values.len()],
+        second_moment: vec![0.0; adapter.values.len()],
+        adapter: adapter.clone(),
+        collapsed_at: None,
+    });
+    TrainState {
+        step: 0,
+        num_tokens: 0,
+        elapsed: 0.0,
+        arms: arms.collect(),
+        references: BTreeMap::new(),
+        probe_references: BTreeMap::new(),
+    }
+}

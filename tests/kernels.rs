@@ -1,0 +1,252 @@
+//! Do the kernels compute what their plain-tensor twins compute, and are their gradients those of finite
+//! differences in f64? On the CPU, and on a Vulkan, Metal or DX12 adapter (a software one counts) where there is one.
+
+use burn::tensor::{Device, Distribution, FloatDType, Int, Tensor, TensorData};
+use dpop_studio::data::pair::TokenizedPair;
+use dpop_studio::kernels::{self, AttentionSaved, AttentionSpec, plain};
+use dpop_studio::model::layout::PackedBatch;
+
+mod common;
+
+fn devices() -> Vec<Device> {
+    let mut devices = vec![Device::flex()];
+    devices.extend(common::gpu());
+    devices
+}
+
+fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tensor<D> {
+    let cpu = Device::flex();
+    cpu.seed(seed);
+    let values = Tensor::<D>::random(shape, Distribution::Normal(0.0, 1.0), &cpu);
+    Tensor::from_data(values.into_data(), device)
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
+    tensor.into_data().convert::<f64>().to_vec().unwrap()
+}
+
+fn to_f64<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
+    let cpu = Device::flex();
+    let data = tensor.clone().into_data();
+    Tensor::<D>::from_data(data, &cpu).cast(FloatDType::F64)
+}
+
+#[track_caller]
+fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), want.len(), "{what}: length");
+    let scale = want.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
+    let worst = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst <= tolerance * scale, "{what}: off by {worst:.3e} where values reach {scale:.3e}");
+    assert!(scale > 1e-3, "{what}: all values are zero, the test shows nothing");
+}
+
+/// Central differences of `sum(f(x) * dy)` by every element of `x`, in f64.
+fn numeric<const D: usize>(x: &Tensor<D>, f: impl Fn(Tensor<D>) -> f64) -> Vec<f64> {
+    let data = to_f64(x).into_data();
+    let shape = data.shape.clone();
+    let base: Vec<f64> = data.to_vec().unwrap();
+    let eval = |v: Vec<f64>| {
+        let data = TensorData::new(v, shape.clone());
+        let options = (&Device::flex(), FloatDType::F64);
+        f(Tensor::<D>::from_data(data, options))
+    };
+    let h = 1e-5;
+    (0..base.len())
+        .map(|i| {
+            let (mut up, mut down) = (base.clone(), base.clone());
+            up[i] += h;
+            down[i] -= h;
+            (eval(up) - eval(down)) / (2.0 * h)
+        })
+        .collect()
+}
+
+fn weighted<const D: usize>(y: Tensor<D>, dy: &Tensor<D>) -> f64 {
+    values(y).iter().zip(values(to_f64(dy))).map(|(a, b)| a * b).sum()
+}
+
+#[test]
+fn matmul_matches_in_every_orientation() {
+    for device in devices() {
+        let a = random([5, 7], 1, &device);
+        let b = random([7, 4], 2, &device);
+        let want = values(to_f64(&a).matmul(to_f64(&b)));
+        for (ta, tb) in [(false, false), (true, false), (false, true), (true, true)] {
+            let left = if ta { a.clone().transpose() } else { a.clone() };
+            let right = if tb { b.clone().transpose() } else { b.clone() };
+            close("matmul", &values(kernels::matmul(&left, &right, ta, tb)), &want, 1e-6);
+            let acc = random([5, 4], 3, &device);
+            let sum = kernels::matmul_add(acc.clone(), &left, &right, ta, tb, -0.5);
+            let want: Vec<f64> =
+                values(acc).iter().zip(&want).map(|(acc, v)| acc - 0.5 * v).collect();
+            close("matmul_add", &values(sum), &want, 1e-6);
+        }
+    }
+}
+
+#[test]
+fn rms_norm_matches() {
+    for device in devices() {
+        let x = random([5, 48], 1, &device);
+        let w = random([48], 2, &device);
+        let dy = random([5, 48], 3, &device);
+        let want = plain::rms_norm(to_f64(&x), to_f64(&w), 1e-6);
+        close("rms_norm", &values(kernels::rms_norm(&x, &w, 1e-6)), &values(want), 1e-6);
+        let dx = kernels::rms_norm_backward(&x, &w, dy.clone(), 1e-6);
+        let want = numeric(&x, |x| weighted(plain::rms_norm(x, to_f64(&w), 1e-6), &dy));
+        close("rms_norm_backward", &values(dx), &want, 2e-6);
+    }
+}
+
+#[test]
+fn rope_matches_and_turns_back() {
+    for device in devices() {
+        let x = random([6, 3 * 8], 1, &device);
+        let angles = random([6, 4], 2, &device);
+        let (cos, sin) = (angles.clone().cos(), angles.sin());
+        let y = kernels::rope(x.clone(), &cos, &sin, 3, false);
+        let want = plain::rope(to_f64(&x), to_f64(&cos), to_f64(&sin), 3);
+        close("rope", &values(y.clone()), &values(want), 1e-6);
+        let back = kernels::rope(y, &cos, &sin, 3, true);
+        close("rope back", &values(back), &values(x), 1e-6);
+    }
+}
+
+#[test]
+fn swiglu_matches() {
+    for device in devices() {
+        let (g, u) = (random([5, 33], 1, &device), random([5, 33], 2, &device));
+        let dy = random([5, 33], 3, &device);
+        let want = values(plain::swiglu(to_f64(&g), to_f64(&u)));
+        close("swiglu", &values(kernels::swiglu(&g, &u)), &want, 1e-6);
+        let (dg, du) = kernels::swiglu_backward(g.clone(), u.clone(), dy.clone());
+        let want = numeric(&g, |g| weighted(plain::swiglu(g, to_f64(&u)), &dy));
+        close("swiglu by gate", &values(dg), &want, 2e-6);
+        let want = numeric(&u, |u| weighted(plain::swiglu(to_f64(&g), u), &dy));
+        close("swiglu by up", &values(du), &want, 2e-6);
+    }
+}
+
+/// Two packed pairs with shared prefixes, tails of different lengths, and one empty tail.
+fn spans() -> PackedBatch {
+    let pair = |prompt: usize, chosen: &[u32], rejected: &[u32]| TokenizedPair {
+        row: 0,
+        prompt_ids: vec![1; prompt],
+        chosen_ids: chosen.to_vec(),
+        rejected_ids: rejected.to_vec(),
+    };
+    PackedBatch::new(&[
+        pair(3, &[4, 5, 6, 7, 2], &[4, 9, 2]),
+        pair(2, &[3, 8], &[3, 8, 8, 2]),
+        pair(5, &[3; 80], &[4; 70]),
+    ])
+}
+
+fn check_attention(device: &Device, window: Option<usize>, tolerance: f64) {
+    let batch = spans();
+    let n = batch.tokens();
+    let spec = AttentionSpec { heads: 4, kv_heads: 2, head_dim: 8, window, scale: 0.3 };
+    let shape = [n, kernels::SPAN_COLUMNS];
+    let table = TensorData::new(batch.spans.clone(), shape);
+    let spans: Tensor<2, Int> = Tensor::from_data(table, device);
+    let q = random([n, 32], 1, device);
+    let (k, v) = (random([n, 16], 2, device), random([n, 16], 3, device));
+    let dout = random([n, 32], 4, device);
+    let (out, lse) = kernels::attention(&q, &k, &v, &spans, spec);
+    let want = plain::attention(to_f64(&q), to_f64(&k), to_f64(&v), &batch.spans, spec);
+    close("attention", &values(out.clone()), &values(want), tolerance);
+
+    let saved = AttentionSaved { q: q.clone(), k: k.clone(), v: v.clone(), out, lse };
+    let (dq, dk, dv) = kernels::attention_backward(saved, dout.clone(), &spans, spec);
+    // Finite differences by a sample of elements: the dense twin is slow.
+    let sample = |x: &Tensor<2>, grad: Tensor<2>, f: &dyn Fn(Tensor<2>) -> Tensor<2>, name: &str| {
+        let grad = values(grad);
+        let base = values(to_f64(x));
+        let dims = x.dims();
+        let value = |v: Vec<f64>| {
+            let options = (&Device::flex(), FloatDType::F64);
+            weighted(f(Tensor::<2>::from_data(TensorData::new(v, dims), options)), &dout)
+        };
+        let (mut got, mut want) = (Vec::new(), Vec::new());
+        for i in (0..base.len()).step_by(base.len() / 60) {
+            let (mut up, mut down) = (base.clone(), base.clone());
+            up[i] += 1e-5;
+            down[i] -= 1e-5;
+            want.push((value(up) - value(down)) / 2e-5);
+            got.push(grad[i]);
+        }
+        close(name, &got, &want, tolerance * 5.0);
+    };
+    let (q64, k64, v64) = (to_f64(&q), to_f64(&k), to_f64(&v));
+    let table = &batch.spans;
+    let by_q = |q| plain::attention(q, k64.clone(), v64.clone(), table, spec);
+    sample(&q, dq, &by_q, "attention by q");
+    let by_k = |k| plain::attention(q64.clone(), k, v64.clone(), table, spec);
+    sample(&k, dk, &by_k, "attention by k");
+    let by_v = |v| plain::attention(q64.clone(), k64.clone(), v, table, spec);
+    sample(&v, dv, &by_v, "attention by v");
+}
+
+#[test]
+fn attention_matches() {
+    for device in devices() {
+        check_attention(&device, None, 3e-6);
+        check_attention(&device, Some(4), 3e-6);
+    }
+}
+
+#[test]
+fn head_matches() {
+    for device in devices() {
+        let (e, d, v) = (7, 12, 300);
+        let h = random([e, d], 1, &device);
+        let w = random([v, d], 2, &device);
+        let targets: Vec<i32> = (0..e as i32).map(|i| (i * 37 + 5) % v as i32).collect();
+        let on = |device: &Device| {
+            Tensor::<1, Int>::from_data(TensorData::new(targets.clone(), [e]), device)
+        };
+        let cpu = on(&Device::flex());
+        let want = values(plain::head_log_probs(to_f64(&h), to_f64(&w), cpu.clone()));
+        let logps = kernels::head_log_probs(&h, &w, &on(&device));
+        close("head", &values(logps), &want, 1e-6);
+        let (logps, grads) = kernels::head_log_probs_grad(&h, &w, &on(&device));
+        close("head with gradient", &values(logps), &want, 1e-6);
+        let numeric = numeric(&h, |h| {
+            values(plain::head_log_probs(h, to_f64(&w), cpu.clone())).iter().sum()
+        });
+        close("head gradient", &values(grads), &numeric, 5e-6);
+    }
+}
+
+#[test]
+fn scatter_sums_both_entries() {
+    for device in devices() {
+        let grads = random([3, 4], 1, &device);
+        let weights: Tensor<1> = Tensor::from_floats([2.0, -1.0, 0.5], &device);
+        let map: Tensor<2, Int> =
+            Tensor::from_data(TensorData::new(vec![0i32, 2, -1, -1, 1, -1], [3, 2]), &device);
+        let g = values(grads.clone());
+        let got = values(kernels::scatter_entries(grads, weights, &map));
+        let want: Vec<f64> = (0..4)
+            .map(|d| 2.0 * g[d] + 0.5 * g[8 + d])
+            .chain([0.0; 4])
+            .chain((0..4).map(|d| -g[4 + d]))
+            .collect();
+        close("scatter", &got, &want, 1e-6);
+    }
+}
+
+#[test]
+fn dropout_keeps_its_share_and_its_mask() {
+    let mut masks = Vec::new();
+    for device in devices() {
+        let x: Tensor<2> = Tensor::ones([100, 100], &device);
+        let y = values(kernels::dropout(&x, 0.25, 7));
+        let kept = y.iter().filter(|&&v| v != 0.0).count() as f64 / y.len() as f64;
+        assert!((kept - 0.75).abs() < 0.02, "kept {kept}");
+        assert!(y.iter().all(|&v| v == 0.0 || (v - 4.0 / 3.0).abs() < 1e-6));
+        assert_ne!(y, values(kernels::dropout(&x, 0.25, 8)));
+        masks.push(y.iter().map(|&v| v != 0.0).collect::<Vec<_>>());
+    }
+    assert!(masks.windows(2).all(|w| w[0] == w[1]), "the devices draw different masks");
+}
