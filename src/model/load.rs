@@ -10,7 +10,8 @@ use rand_pcg::Pcg64Mcg;
 
 use super::block::Block;
 use super::checkpoint::{Checkpoint, HostTensor, expected_tensors};
-use super::config::{ModelConfig, ModelError};
+use super::config::ModelConfig;
+use super::error::ModelError;
 use super::decoder::{Model, PairScore, Updates, pair_scores};
 use super::layout::PackedBatch;
 use super::linear::Linear;
@@ -92,10 +93,9 @@ impl Model {
         if config.head_dim > MAX_HEAD_DIM {
             return Err(ModelError::Unsupported {
                 path: dir.join("config.json"),
-                message: format!(
-                    "head_dim is {}, and heads wider than {MAX_HEAD_DIM} are not supported",
-                    config.head_dim
-                ),
+                field: "head_dim".to_owned(),
+                found: config.head_dim.to_string(),
+                supported: "up to 256",
             });
         }
         let checkpoint = Checkpoint::open(dir, &config)?;
@@ -187,5 +187,5 @@ impl Model {
 /// Waits for a tensor's values.
 pub fn read<const D: usize>(tensor: Tensor<D>) -> anyhow::Result<Vec<f32>> {
     let data = tensor.try_into_data().map_err(|e| anyhow::anyhow!("the device failed: {e}"))?;
-    data.to_vec().map_err(|e| anyhow::anyhow!("the device answered no f32 values: {e:?}"))
+    data.try_to_vec().map_err(|e| anyhow::anyhow!("the device answered no f32 values: {e:?}"))
 }

@@ -55,8 +55,8 @@ impl DataOrder {
     /// Indices of the pairs of step `step`, counted from 0.
     pub fn batch(&mut self, step: usize) -> Vec<usize> {
         let (epoch, within) = (step / self.steps_per_epoch(), step % self.steps_per_epoch());
-        let order = self.epoch(epoch);
-        order.iter().skip(within * self.batch).take(self.batch).copied().collect()
+        let batch = self.batch;
+        self.epoch(epoch).iter().skip(within * batch).take(batch).copied().collect()
     }
 
     fn epoch(&mut self, epoch: usize) -> &[usize] {
