@@ -1,7 +1,7 @@
 //! Do the kernels compute what their plain-tensor twins compute, and are their gradients those of finite
 //! differences in f64? On the CPU, and on a Vulkan, Metal or DX12 adapter (a software one counts) where there is one.
 
-use burn::tensor::{Device, Distribution, FloatDType, Int, Tensor, TensorData};
+use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor, TensorData};
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::kernels::{self, AttentionSaved, AttentionSpec, plain};
 use dpop_studio::model::layout::PackedBatch;
@@ -22,7 +22,7 @@ fn random<const D: usize>(shape: [usize; D], seed: u64, device: &Device) -> Tens
 }
 
 fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f64> {
-    tensor.into_data().convert::<f64>().to_vec().unwrap()
+    tensor.into_data().convert::<f64>().try_to_vec().unwrap()
 }
 
 fn to_f64<const D: usize>(tensor: &Tensor<D>) -> Tensor<D> {
@@ -43,11 +43,11 @@ fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
 /// Central differences of `sum(f(x) * dy)` by every element of `x`, in f64.
 fn numeric<const D: usize>(x: &Tensor<D>, f: impl Fn(Tensor<D>) -> f64) -> Vec<f64> {
     let data = to_f64(x).into_data();
-    let shape = data.shape.clone();
-    let base: Vec<f64> = data.to_vec().unwrap();
+    let shape = data.shape().clone();
+    let base: Vec<f64> = data.try_to_vec().unwrap();
     let eval = |v: Vec<f64>| {
         let data = TensorData::new(v, shape.clone());
-        let options = (&Device::flex(), FloatDType::F64);
+        let options = (&Device::flex(), DType::F64);
         f(Tensor::<D>::from_data(data, options))
     };
     let h = 1e-5;
@@ -164,7 +164,7 @@ fn check_attention(device: &Device, window: Option<usize>, tolerance: f64) {
         let base = values(to_f64(x));
         let dims = x.dims();
         let value = |v: Vec<f64>| {
-            let options = (&Device::flex(), FloatDType::F64);
+            let options = (&Device::flex(), DType::F64);
             weighted(f(Tensor::<2>::from_data(TensorData::new(v, dims), options)), &dout)
         };
         let (mut got, mut want) = (Vec::new(), Vec::new());

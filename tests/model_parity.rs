@@ -64,7 +64,7 @@ fn expected(name: &str) -> Expected {
 }
 
 fn values(tensor: Tensor<2>) -> Vec<f32> {
-    tensor.into_data().to_vec().unwrap()
+    tensor.into_data().try_to_vec().unwrap()
 }
 
 fn check(name: &str, device: &Device, tolerance: f32) {

@@ -27,7 +27,7 @@ static AUTOTUNE: AtomicBool = AtomicBool::new(true);
 
 /// Whether matrix products pick their kernel by measuring. Worth it on a GPU; on a software adapter it costs
 /// seconds a shape.
-pub(crate) fn set_autotune(on: bool) {
+pub fn set_autotune(on: bool) {
     AUTOTUNE.store(on, Ordering::Relaxed);
 }
 

@@ -15,6 +15,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
+pub use cube::set_autotune;
 pub use shader::SHADERS;
 
 /// Head counts and mask of one attention layer.

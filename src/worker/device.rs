@@ -8,9 +8,9 @@ use std::sync::{Mutex, PoisonError};
 
 use burn::tensor::wgpu::{WgpuBackend, wgpu};
 use burn::tensor::{Device, DeviceKind};
-use cubecl::config::autotune::AutotuneLevel;
-use cubecl::config::{CubeClRuntimeConfig, RuntimeConfig};
 use serde::Serialize;
+
+use crate::kernels::set_autotune;
 
 /// What an adapter is, as its driver says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -313,9 +313,8 @@ impl Choice {
                 return Err(failed("its driver does not say what it is.".to_owned()));
             }
         };
-        if adapter.kind == AdapterKind::Cpu {
-            tame_autotune();
-        }
+        // Every benchmark of a candidate kernel costs a software adapter seconds.
+        set_autotune(adapter.kind != AdapterKind::Cpu);
         let options = Device::wgpu_options().device_kind(kind).graphics_api(adapter.api.burn());
         let (device, setup) =
             options.init_with_setup().map_err(|error| failed(format!("{error}.")))?;
@@ -327,19 +326,4 @@ impl Choice {
         }
         Ok(device)
     }
-}
-
-/// On a software adapter every benchmark of a candidate kernel costs seconds: ask for the fewest.
-///
-/// Does nothing where the environment or a cubecl.toml decides, or where cubecl has read its configuration
-/// already (it does so once a process).
-fn tame_autotune() {
-    if std::env::var_os("CUBECL_AUTOTUNE_LEVEL").is_some() {
-        return;
-    }
-    let mut config = CubeClRuntimeConfig::from_current_dir().override_from_env();
-    config.autotune.level = AutotuneLevel::Minimal;
-    config.autotune.bench.min_samples = 1;
-    config.autotune.bench.max_samples = 1;
-    CubeClRuntimeConfig::try_set(config);
 }
