@@ -3,8 +3,11 @@
 //! Separators `", "` and `": "`, insertion order, no HTML escapes, `indent` in spaces; with an
 //! indent, the item separator has no trailing space.
 
-use minijinja::value::{Kwargs, ValueKind};
+use std::sync::Arc;
+
+use minijinja::value::{Enumerator, Kwargs, Object, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
+use serde_json::Value as Json;
 
 /// Deeper values are refused rather than followed.
 const MAX_DEPTH: usize = 128;
@@ -220,5 +223,31 @@ mod tests {
         out.clear();
         quote("é😀", true, &mut out);
         assert_eq!(out, "\"\\u00e9\\ud83d\\ude00\"");
+    }
+}
+
+/// A JSON object that keeps its keys in the file's order, as Python's dict does.
+#[derive(Debug)]
+struct Ordered(Vec<(Value, Value)>);
+
+impl Object for Ordered {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        self.0.iter().find(|(own, _)| own == key).map(|(_, value)| value.clone())
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.0.iter().map(|(key, _)| key.clone()).collect())
+    }
+}
+
+/// JSON as a template sees it.
+pub(crate) fn to_value(json: &Json) -> Value {
+    match json {
+        Json::Array(items) => items.iter().map(to_value).collect(),
+        Json::Object(object) => {
+            let pairs = object.iter().map(|(k, v)| (Value::from(k.as_str()), to_value(v)));
+            Value::from_object(Ordered(pairs.collect()))
+        }
+        scalar => Value::from_serialize(scalar),
     }
 }

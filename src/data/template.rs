@@ -10,7 +10,6 @@ use std::fmt;
 use jiff::ZonedDateTime;
 use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
-use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value as Json};
@@ -151,7 +150,7 @@ impl ChatTemplate {
         }
         self.environment
             .get_template(NAME)
-            .and_then(|template| template.render(Serde(&variables)))
+            .and_then(|template| template.render(python_json::to_value(&Json::Object(variables))))
             .map_err(|e| render_error(&e))
     }
 }
