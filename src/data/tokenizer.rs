@@ -1,0 +1,474 @@
+//! Pairs to token ids, as TRL 1.16 does it (`DPOTrainer._prepare_dataset`).
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rayon::prelude::*;
+use serde_json::Value as Json;
+
+use super::pair::{Message, PreferencePair, Skipped, Text, TokenizedPair};
+use super::source::Dataset;
+use super::template::{ChatTemplate, TemplateError, token_text};
+
+#[derive(Debug, thiserror::Error)]
+pub enum TokenizerError {
+    #[error("{} is not a folder; give the folder with config.json, tokenizer.json and the weights", .0.display())]
+    NotAFolder(PathBuf),
+    #[error("{} has no tokenizer.json{}", folder.display(), hint)]
+    Missing { folder: PathBuf, hint: &'static str },
+    #[error("cannot read {}: {source}; check its permissions", path.display())]
+    Read { path: PathBuf, source: io::Error },
+    #[error("{} is a Git LFS pointer, not the file; run `git lfs pull` in the model's folder", .0.display())]
+    LfsPointer(PathBuf),
+    #[error("{} is not valid: {reason}; download the file again", path.display())]
+    Invalid { path: PathBuf, reason: String },
+    #[error(
+        "{} names no end-of-sequence token; add `\"eos_token\": \"..\"` to its tokenizer_config.json", .0.display()
+    )]
+    NoEos(PathBuf),
+    #[error(
+        "the end-of-sequence token `{token}` of {} is not in its tokenizer.json; correct `eos_token` in tokenizer_config.json",
+        folder.display()
+    )]
+    UnknownEos { folder: PathBuf, token: String },
+    #[error("{}: {source}", folder.display())]
+    Template { folder: PathBuf, source: TemplateError },
+    #[error(transparent)]
+    Render(#[from] TemplateError),
+    #[error("the tokenizer cannot encode a text: {0}; report the text that caused it")]
+    Encode(String),
+    #[error("the tokenizer cannot decode ids: {0}; check that the ids belong to this model")]
+    Decode(String),
+}
+
+/// A model's tokenizer with its chat template and end-of-sequence token.
+#[derive(Debug)]
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    template: Option<ChatTemplate>,
+    eos_token: String,
+    eos_id: u32,
+    vocab_size: usize,
+    /// Rows of the model's embedding, from config.json.
+    model_vocab: Option<usize>,
+    /// Tokens are spelled in GPT-2's byte alphabet.
+    byte_level: bool,
+}
+
+/// A dataset as token ids, with what was lost on the way.
+#[derive(Clone, Debug, Default)]
+pub struct TokenizedDataset {
+    pub pairs: Vec<TokenizedPair>,
+    /// Rows dropped here; rows that the file's reader dropped are in `Dataset::skipped`.
+    pub skipped: Vec<Skipped>,
+    /// Kept pairs whose chosen or rejected answer was cut at `max_length`.
+    pub truncated: usize,
+    /// Kept pairs whose prompt is tokenised differently before an answer than alone: the differing
+    /// end counts as answer (chosen and rejected alike) and is scored.
+    pub prefix_mismatch: usize,
+    /// Conversations written as plain text because the model has no chat template.
+    pub without_template: usize,
+}
+
+/// What became of one pair.
+enum Outcome {
+    Kept { pair: TokenizedPair, truncated: bool, mismatch: bool, plain: bool },
+    Dropped(Skipped),
+}
+
+impl Tokenizer {
+    /// Reads `tokenizer.json`, and where present `tokenizer_config.json`, `special_tokens_map.json`,
+    /// `chat_template.jinja`, `generation_config.json` and `config.json`.
+    pub fn open(model_dir: &Path) -> Result<Self, TokenizerError> {
+        if !model_dir.is_dir() {
+            return Err(TokenizerError::NotAFolder(model_dir.to_owned()));
+        }
+        let path = model_dir.join("tokenizer.json");
+        let Some(bytes) = read_optional(&path)? else {
+            return Err(TokenizerError::Missing {
+                folder: model_dir.to_owned(),
+                hint: missing_hint(model_dir),
+            });
+        };
+        let invalid = |reason: String| TokenizerError::Invalid { path: path.clone(), reason };
+        let mut inner =
+            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| invalid(e.to_string()))?;
+        // Lengths are decided here, not by what the file was saved with.
+        inner.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
+        inner.with_padding(None);
+        let config = read_json(&model_dir.join("tokenizer_config.json"))?;
+        let jinja = read_optional(&model_dir.join("chat_template.jinja"))?;
+        let jinja = jinja.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let template = ChatTemplate::from_config(&config, jinja.as_deref())
+            .map_err(|source| TokenizerError::Template { folder: model_dir.to_owned(), source })?;
+        let model_config = read_json(&model_dir.join("config.json"))?;
+        let (eos_token, eos_id) = find_eos(model_dir, &inner, &config, &model_config)?;
+        let vocab = inner.get_vocab(true);
+        let vocab_size = vocab.values().max().map_or(0, |id| *id as usize + 1);
+        let byte_level = bytes.windows(11).any(|w| w == b"\"ByteLevel\"");
+        let model_vocab = model_config.get("vocab_size").and_then(Json::as_u64).map(|n| n as usize);
+        Ok(Self { inner, template, eos_token, eos_id, vocab_size, model_vocab, byte_level })
+    }
+
+    /// Token ids of `text`; `add_special` adds what the tokenizer puts around a text (BOS).
+    pub fn encode(&self, text: &str, add_special: bool) -> Result<Vec<u32>, TokenizerError> {
+        self.inner
+            .encode_fast(text, add_special)
+            .map(|encoding| encoding.get_ids().to_vec())
+            .map_err(|e| TokenizerError::Encode(e.to_string()))
+    }
+
+    /// The text of `ids`, special tokens written out. Ids outside the vocabulary add nothing.
+    pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        self.inner.decode(ids, false).map_err(|e| TokenizerError::Decode(e.to_string()))
+    }
+
+    /// The text of `ids` without special tokens: what a person reads as the answer.
+    pub fn decode_answer(&self, ids: &[u32]) -> Result<String, TokenizerError> {
+        self.inner.decode(ids, true).map_err(|e| TokenizerError::Decode(e.to_string()))
+    }
+
+    /// What token `id` looks like alone, leading space kept: for labels, not for joining into text.
+    /// Half a UTF-8 character shows as U+FFFD.
+    pub fn token_text(&self, id: u32) -> String {
+        let Some(token) = self.inner.id_to_token(id) else {
+            return format!("<{id}?>");
+        };
+        if self.inner.get_added_tokens_decoder().contains_key(&id) {
+            return token;
+        }
+        if self.byte_level {
+            let bytes: Option<Vec<u8>> = token.chars().map(byte_of).collect();
+            return bytes.map_or(token, |bytes| String::from_utf8_lossy(&bytes).into_owned());
+        }
+        let byte = token.strip_prefix("<0x").and_then(|hex| hex.strip_suffix('>'));
+        match byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
+            Some(byte) if byte.is_ascii() => char::from(byte).to_string(),
+            Some(_) => token,
+            None => token.replace('\u{2581}', " "),
+        }
+    }
+
+    pub fn eos_token(&self) -> &str {
+        &self.eos_token
+    }
+
+    pub fn eos_id(&self) -> u32 {
+        self.eos_id
+    }
+
+    /// The highest id of the tokenizer plus one. A model's embedding may have more rows.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab_size
+    }
+
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// To fix the date that date-stamped templates see: [`ChatTemplate::set_now`].
+    pub fn chat_template_mut(&mut self) -> Option<&mut ChatTemplate> {
+        self.template.as_mut()
+    }
+
+    /// Ids of the prompt alone, as generation begins: with BOS, or through the chat template.
+    pub fn encode_prompt(&self, prompt: &Text) -> Result<Vec<u32>, TokenizerError> {
+        match prompt {
+            Text::Ids(ids) => Ok(ids.clone()),
+            Text::Plain(text) => self.encode(text, true),
+            Text::Messages(messages) => match &self.template {
+                Some(template) => {
+                    let text = template.render(messages, true)?;
+                    self.encode(&text, false)
+                }
+                None => self.encode(&plain_prompt(messages), true),
+            },
+        }
+    }
+
+    /// Tokenises every pair, in parallel, in the order of the file.
+    ///
+    /// `max_length` counts prompt and answer together; longer rows lose their end (`keep_start`).
+    /// Dropped and reported: rows whose prompt alone fills `max_length`, rows whose answers are equal
+    /// after the cut, rows with ids the model does not know, conversations the template refuses.
+    pub fn tokenize(&self, dataset: &Dataset, max_length: usize) -> TokenizedDataset {
+        let outcomes: Vec<Outcome> = dataset
+            .pairs
+            .par_iter()
+            .map(|pair| {
+                self.tokenize_pair(pair, max_length).unwrap_or_else(|drop| {
+                    Outcome::Dropped(Skipped {
+                        row: pair.row,
+                        line: None,
+                        field: Some(drop.field.to_owned()),
+                        reason: drop.reason,
+                    })
+                })
+            })
+            .collect();
+        let mut out = TokenizedDataset::default();
+        for outcome in outcomes {
+            match outcome {
+                Outcome::Kept { pair, truncated, mismatch, plain } => {
+                    out.pairs.push(pair);
+                    out.truncated += usize::from(truncated);
+                    out.prefix_mismatch += usize::from(mismatch);
+                    out.without_template += usize::from(plain);
+                }
+                Outcome::Dropped(skipped) => out.skipped.push(skipped),
+            }
+        }
+        out
+    }
+
+    fn tokenize_pair(&self, pair: &PreferencePair, max_length: usize) -> Result<Outcome, Drop> {
+        let mut plain = false;
+        let (prompt, chosen, rejected, mismatch) =
+            match (&pair.prompt, &pair.chosen, &pair.rejected) {
+                (Text::Ids(prompt), Text::Ids(chosen), Text::Ids(rejected)) => {
+                    (prompt.clone(), chosen.clone(), rejected.clone(), false)
+                }
+                (Text::Plain(prompt), Text::Plain(chosen), Text::Plain(rejected)) => {
+                    self.split(&self.plain_ids(prompt, chosen, rejected)?)
+                }
+                (Text::Messages(prompt), Text::Messages(chosen), Text::Messages(rejected)) => {
+                    match &self.template {
+                        Some(template) => {
+                            self.split(&self.chat_ids(template, prompt, chosen, rejected)?)
+                        }
+                        None => {
+                            plain = true;
+                            let (prompt, chosen, rejected) = as_plain(prompt, chosen, rejected)?;
+                            self.split(&self.plain_ids(&prompt, chosen, rejected)?)
+                        }
+                    }
+                }
+                _ => {
+                    return Err(Drop::new(
+                        "chosen",
+                        "is of another kind than `prompt`; write all as text or all as messages",
+                    ));
+                }
+            };
+        self.check_ids("prompt", &prompt)?;
+        self.check_ids("chosen", &chosen)?;
+        self.check_ids("rejected", &rejected)?;
+        let whole = TokenizedPair {
+            row: pair.row,
+            prompt_ids: prompt,
+            chosen_ids: chosen,
+            rejected_ids: rejected,
+        };
+        let (pair, truncated) = fit(whole, max_length)?;
+        Ok(Outcome::Kept { pair, truncated, mismatch, plain })
+    }
+
+    /// Prompt, prompt + chosen, prompt + rejected, each tokenised whole; answers end with EOS.
+    fn plain_ids(&self, prompt: &str, chosen: &str, rejected: &str) -> Result<[Vec<u32>; 3], Drop> {
+        let ids = |field, text: &str| {
+            self.encode(text, true).map_err(|e| Drop::new(field, e.to_string()))
+        };
+        let whole = |answer: &str| {
+            let eos = if answer.ends_with(&self.eos_token) { "" } else { &self.eos_token };
+            [prompt, answer, eos].concat()
+        };
+        Ok([
+            ids("prompt", prompt)?,
+            ids("chosen", &whole(chosen))?,
+            ids("rejected", &whole(rejected))?,
+        ])
+    }
+
+    fn chat_ids(
+        &self,
+        template: &ChatTemplate,
+        prompt: &[Message],
+        chosen: &[Message],
+        rejected: &[Message],
+    ) -> Result<[Vec<u32>; 3], Drop> {
+        let ids = |field, messages: &[Message], open| {
+            let text =
+                template.render(messages, open).map_err(|e| Drop::new(field, e.to_string()))?;
+            // The template writes BOS and the like itself.
+            self.encode(&text, false).map_err(|e| Drop::new(field, e.to_string()))
+        };
+        Ok([
+            ids("prompt", prompt, true)?,
+            ids("chosen", &[prompt, chosen].concat(), false)?,
+            ids("rejected", &[prompt, rejected].concat(), false)?,
+        ])
+    }
+
+    /// Answers begin where the prompt's ids end, or earlier where either text departs from them.
+    fn split(
+        &self,
+        [prompt, chosen, rejected]: &[Vec<u32>; 3],
+    ) -> (Vec<u32>, Vec<u32>, Vec<u32>, bool) {
+        let at = common_prefix(prompt, chosen).min(common_prefix(prompt, rejected));
+        (prompt[..at].to_vec(), chosen[at..].to_vec(), rejected[at..].to_vec(), at < prompt.len())
+    }
+
+    fn check_ids(&self, field: &'static str, ids: &[u32]) -> Result<(), Drop> {
+        let known = self.model_vocab.unwrap_or(self.vocab_size);
+        match ids.iter().find(|id| **id as usize >= known) {
+            Some(id) => Err(Drop::new(
+                field,
+                format!(
+                    "has token id {id}, but the model knows ids below {known}; tokenise with this model's tokenizer"
+                ),
+            )),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A pair that cannot be trained on.
+struct Drop {
+    field: &'static str,
+    reason: String,
+}
+
+impl Drop {
+    fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        Self { field, reason: reason.into() }
+    }
+}
+
+/// Cuts a pair to `max_length` tokens a side, and drops what then teaches nothing.
+fn fit(mut pair: TokenizedPair, max_length: usize) -> Result<(TokenizedPair, bool), Drop> {
+    let prompt = pair.prompt_ids.len();
+    if prompt == 0 {
+        return Err(Drop::new(
+            "prompt",
+            "has no tokens, so nothing predicts the answer's first token; write a prompt",
+        ));
+    }
+    if prompt >= max_length {
+        return Err(Drop::new(
+            "prompt",
+            format!(
+                "alone has {prompt} tokens, and max length is {max_length}; raise max length or shorten the prompt"
+            ),
+        ));
+    }
+    let room = max_length - prompt;
+    let truncated = pair.chosen_ids.len() > room || pair.rejected_ids.len() > room;
+    pair.chosen_ids.truncate(room);
+    pair.rejected_ids.truncate(room);
+    for (field, ids) in [("chosen", &pair.chosen_ids), ("rejected", &pair.rejected_ids)] {
+        if ids.is_empty() {
+            return Err(Drop::new(field, "has no tokens; write an answer"));
+        }
+    }
+    if pair.chosen_ids == pair.rejected_ids {
+        let why = if truncated {
+            format!("is the same as `chosen` within {max_length} tokens; raise max length")
+        } else {
+            "has the same tokens as `chosen`; change one or remove the row".to_owned()
+        };
+        return Err(Drop::new("rejected", why));
+    }
+    Ok((pair, truncated))
+}
+
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
+}
+
+/// A single question and its answers, for a base model without a chat template. A conversation of
+/// several turns needs one: no spelling of the turns would be right.
+fn as_plain<'a>(
+    prompt: &[Message],
+    chosen: &'a [Message],
+    rejected: &'a [Message],
+) -> Result<(String, &'a str, &'a str), Drop> {
+    let no_template = || {
+        Drop::new(
+            "prompt",
+            "is a conversation of several turns, and the model has no chat template; choose an instruct model, or add \
+             chat_template.jinja to the model's folder",
+        )
+    };
+    let turns = prompt.iter().filter(|m| m.role != "system").count();
+    match (turns, chosen, rejected) {
+        (1, [chosen], [rejected]) => Ok((plain_prompt(prompt), &chosen.content, &rejected.content)),
+        _ => Err(no_template()),
+    }
+}
+
+/// Each message on its own line or lines, and the answer on the next.
+fn plain_prompt(messages: &[Message]) -> String {
+    messages.iter().flat_map(|m| [m.content.as_str(), "\n"]).collect()
+}
+
+/// The byte that a character of GPT-2's alphabet stands for (`bytes_to_unicode`).
+fn byte_of(c: char) -> Option<u8> {
+    let code = u32::from(c);
+    match code {
+        0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => u8::try_from(code).ok(),
+        0x100..=0x120 => u8::try_from(code - 0x100).ok(),
+        0x121..=0x142 => u8::try_from(code - 0x121 + 0x7f).ok(),
+        0x143 => Some(0xad),
+        _ => None,
+    }
+}
+
+/// The EOS token by name, or by id where only the generation settings give it.
+fn find_eos(
+    folder: &Path,
+    inner: &tokenizers::Tokenizer,
+    config: &Json,
+    model_config: &Json,
+) -> Result<(String, u32), TokenizerError> {
+    let special = read_json(&folder.join("special_tokens_map.json"))?;
+    let named =
+        token_text(config.get("eos_token")).or_else(|| token_text(special.get("eos_token")));
+    if let Some(token) = named {
+        let id = inner.token_to_id(token).ok_or_else(|| TokenizerError::UnknownEos {
+            folder: folder.to_owned(),
+            token: token.to_owned(),
+        })?;
+        return Ok((token.to_owned(), id));
+    }
+    let generation = read_json(&folder.join("generation_config.json"))?;
+    [&generation, model_config]
+        .into_iter()
+        .filter_map(|config| {
+            let id = config.get("eos_token_id")?;
+            let id = id.as_u64().or_else(|| id.as_array()?.first()?.as_u64())?;
+            let id = u32::try_from(id).ok()?;
+            Some((inner.id_to_token(id)?, id))
+        })
+        .next()
+        .ok_or_else(|| TokenizerError::NoEos(folder.to_owned()))
+}
+
+fn missing_hint(folder: &Path) -> &'static str {
+    if folder.join("tokenizer.model").exists() || folder.join("vocab.json").exists() {
+        "; make it from the older files with transformers: \
+         AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
+    } else {
+        "; download it from the model's page into this folder"
+    }
+}
+
+/// The bytes of a file, `None` where there is none.
+fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
+    match std::fs::read(path) {
+        Ok(bytes) if bytes.starts_with(b"version https://git-lfs") => {
+            Err(TokenizerError::LfsPointer(path.to_owned()))
+        }
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(TokenizerError::Read { path: path.to_owned(), source }),
+    }
+}
+
+/// A JSON file; null where there is none.
+fn read_json(path: &Path) -> Result<Json, TokenizerError> {
+    match read_optional(path)? {
+        None => Ok(Json::Null),
+        Some(bytes) => serde_json::from_slice(&bytes)
+            .map_err(|e| TokenizerError::Invalid { path: path.to_owned(), reason: e.to_string() }),
+    }
+}
