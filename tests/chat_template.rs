@@ -30,7 +30,7 @@ fn template(source: &str) -> ChatTemplate {
     let mut template =
         ChatTemplate::new(source, object(&json!({"bos_token": "<s>", "eos_token": "</s>"})))
             .unwrap();
-    template.set_now("2024-07-04T12:00:00[UTC]".parse().unwrap());
+    template.set_now("2024-07-04T12:00:00".parse().unwrap());
     template
 }
 

@@ -7,8 +7,10 @@
 use std::error::Error as _;
 use std::fmt;
 
-use jiff::Zoned;
+use jiff::ZonedDateTime;
+use jiff::civil::DateTime;
 use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
 use minijinja::{Environment, ErrorKind, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, Value as Json};
@@ -103,15 +105,15 @@ impl ChatTemplate {
             .add_template_owned(NAME, without_generation_tags(source))
             .map_err(|e| TemplateError::Syntax(describe(&e)))?;
         let mut template = Self { environment, special_tokens };
-        template.set_now(Zoned::now());
+        template.set_now(ZonedDateTime::now().datetime());
         Ok(template)
     }
 
     /// Fixes the moment that `strftime_now` speaks of: by default, when the template was compiled.
     /// A resumed run passes the date of its start, so that its prompts stay the same.
-    pub fn set_now(&mut self, now: Zoned) {
+    pub fn set_now(&mut self, now: DateTime) {
         self.environment.add_function("strftime_now", move |format: String| {
-            jiff::fmt::strtime::format(&format, &now)
+            jiff::fmt::strtime::format(&format, now)
                 .map_err(|e| minijinja::Error::new(ErrorKind::InvalidOperation, e.to_string()))
         });
     }
@@ -149,7 +151,7 @@ impl ChatTemplate {
         }
         self.environment
             .get_template(NAME)
-            .and_then(|template| template.render(Value::from_serialize(&variables)))
+            .and_then(|template| template.render(Serde(&variables)))
             .map_err(|e| render_error(&e))
     }
 }
