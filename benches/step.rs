@@ -9,9 +9,7 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use clap::Parser;
-use dpop_studio::config::{
-    Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target,
-};
+use dpop_studio::config::{Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target};
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::model::Model;
 use dpop_studio::model::config::{Architecture, ModelConfig, Rope};

@@ -36,7 +36,10 @@ fn close(what: &str, got: &[f64], want: &[f64], tolerance: f64) {
     assert_eq!(got.len(), want.len(), "{what}: length");
     let scale = want.iter().fold(1e-3f64, |m, v| m.max(v.abs()));
     let worst = got.iter().zip(want).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
-    assert!(worst <= tolerance * scale, "{what}: off by {worst:.3e} where values reach {scale:.3e}");
+    assert!(
+        worst <= tolerance * scale,
+        "{what}: off by {worst:.3e} where values reach {scale:.3e}"
+    );
     assert!(scale > 1e-3, "{what}: all values are zero, the test shows nothing");
 }
 
@@ -159,24 +162,25 @@ fn check_attention(device: &Device, window: Option<usize>, tolerance: f64) {
     let saved = AttentionSaved { q: q.clone(), k: k.clone(), v: v.clone(), out, lse };
     let (dq, dk, dv) = kernels::attention_backward(saved, dout.clone(), &spans, spec);
     // Finite differences by a sample of elements: the dense twin is slow.
-    let sample = |x: &Tensor<2>, grad: Tensor<2>, f: &dyn Fn(Tensor<2>) -> Tensor<2>, name: &str| {
-        let grad = values(grad);
-        let base = values(to_f64(x));
-        let dims = x.dims();
-        let value = |v: Vec<f64>| {
-            let options = (&Device::flex(), DType::F64);
-            weighted(f(Tensor::<2>::from_data(TensorData::new(v, dims), options)), &dout)
+    let sample =
+        |x: &Tensor<2>, grad: Tensor<2>, f: &dyn Fn(Tensor<2>) -> Tensor<2>, name: &str| {
+            let grad = values(grad);
+            let base = values(to_f64(x));
+            let dims = x.dims();
+            let value = |v: Vec<f64>| {
+                let options = (&Device::flex(), DType::F64);
+                weighted(f(Tensor::<2>::from_data(TensorData::new(v, dims), options)), &dout)
+            };
+            let (mut got, mut want) = (Vec::new(), Vec::new());
+            for i in (0..base.len()).step_by(base.len() / 60) {
+                let (mut up, mut down) = (base.clone(), base.clone());
+                up[i] += 1e-5;
+                down[i] -= 1e-5;
+                want.push((value(up) - value(down)) / 2e-5);
+                got.push(grad[i]);
+            }
+            close(name, &got, &want, tolerance * 5.0);
         };
-        let (mut got, mut want) = (Vec::new(), Vec::new());
-        for i in (0..base.len()).step_by(base.len() / 60) {
-            let (mut up, mut down) = (base.clone(), base.clone());
-            up[i] += 1e-5;
-            down[i] -= 1e-5;
-            want.push((value(up) - value(down)) / 2e-5);
-            got.push(grad[i]);
-        }
-        close(name, &got, &want, tolerance * 5.0);
-    };
     let (q64, k64, v64) = (to_f64(&q), to_f64(&k), to_f64(&v));
     let table = &batch.spans;
     let by_q = |q| plain::attention(q, k64.clone(), v64.clone(), table, spec);
@@ -211,9 +215,8 @@ fn head_matches() {
         close("head", &values(logps), &want, 1e-6);
         let (logps, grads) = kernels::head_log_probs_grad(&h, &w, &on(&device));
         close("head with gradient", &values(logps), &want, 1e-6);
-        let numeric = numeric(&h, |h| {
-            values(plain::head_log_probs(h, to_f64(&w), cpu.clone())).iter().sum()
-        });
+        let numeric =
+            numeric(&h, |h| values(plain::head_log_probs(h, to_f64(&w), cpu.clone())).iter().sum());
         close("head gradient", &values(grads), &numeric, 5e-6);
     }
 }

@@ -35,12 +35,17 @@ fn numbers<const N: usize>(bytes: &[u8]) -> Vec<[u8; N]> {
 }
 
 fn expected(name: &str) -> Expected {
-    let bytes = std::fs::read(common::fixture(&format!("models/{name}/expected.safetensors"))).unwrap();
+    let bytes =
+        std::fs::read(common::fixture(&format!("models/{name}/expected.safetensors"))).unwrap();
     let file = SafeTensors::deserialize(&bytes).unwrap();
     let ints = |name: &str| -> Vec<i64> {
-        numbers::<8>(file.tensor(name).unwrap().data()).into_iter().map(i64::from_le_bytes).collect()
+        numbers::<8>(file.tensor(name).unwrap().data())
+            .into_iter()
+            .map(i64::from_le_bytes)
+            .collect()
     };
-    let (ids, mask, completion) = (ints("input_ids"), ints("attention_mask"), ints("completion_mask"));
+    let (ids, mask, completion) =
+        (ints("input_ids"), ints("attention_mask"), ints("completion_mask"));
     let rows = 0..ids.len() / 24;
     let row = |all: &[i64], r: usize| all[r * 24..(r + 1) * 24].to_vec();
     let length = |r: usize| row(&mask, r).iter().sum::<i64>() as usize;

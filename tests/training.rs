@@ -53,7 +53,9 @@ fn the_first_step_starts_exactly_at_the_reference() {
     let mut trainer = trainer(&config, 4, None);
     let mut collector = common::Collector { stop_at: vec![1], ..Default::default() };
     assert_eq!(trainer.run(&mut collector).unwrap(), Outcome::Stopped);
-    let Event::Probe { step: 0, pairs, .. } = &collector.events[0] else { panic!("no probe first") };
+    let Event::Probe { step: 0, pairs, .. } = &collector.events[0] else {
+        panic!("no probe first")
+    };
     for arm in ["dpop", "dpo"] {
         assert_eq!(pairs[arm].len(), 4);
         for pair in &pairs[arm] {

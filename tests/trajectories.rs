@@ -73,15 +73,20 @@ fn check(name: &str, device: &Device, tolerance: f64, adapter_tolerance: f32) {
     let end = adapter(name, "adapter_final", &shape);
     let got = &trainer.state().arms[0].adapter;
     assert_eq!(got.sites, end.sites);
-    let worst =
-        got.values.iter().zip(&end.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+    let worst = got.values.iter().zip(&end.values).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
     assert!(worst <= adapter_tolerance, "{name}: final adapter off by {worst:.2e}");
 }
 
 #[test]
 fn seven_trajectories_match_torch() {
     for name in [
-        "dpop_qv", "dpo_qv", "dpop_all", "dpo_all", "dpop_qv_warmB", "dpo_qv_warmB", "dpop_all_warmB",
+        "dpop_qv",
+        "dpo_qv",
+        "dpop_all",
+        "dpo_all",
+        "dpop_qv_warmB",
+        "dpo_qv_warmB",
+        "dpop_all_warmB",
     ] {
         check(name, &Device::flex(), 1e-3, 1e-4);
     }
@@ -127,7 +132,8 @@ fn the_tie_trajectory_matches_torch() {
             .map(|(score, reference)| {
                 let ((chosen, rejected), (ref_chosen, ref_rejected)) =
                     (score.sums(), reference.sums());
-                let out = half_at_the_tie(&PairLogps { chosen, rejected, ref_chosen, ref_rejected });
+                let out =
+                    half_at_the_tie(&PairLogps { chosen, rejected, ref_chosen, ref_rejected });
                 (out.d_chosen / 4.0, out.d_rejected / 4.0)
             })
             .collect();

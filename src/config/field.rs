@@ -86,32 +86,9 @@ pub struct Field {
 /// The option named `name`.
 ///
 /// The names are fixed in this crate and a test looks all of them up; an unknown one answers the first
-/// field rather than ending the program.
-pub const fn field(name: &str) -> &'static Field {
-    let mut i = 0;
-    while i < FIELDS.len() {
-        if same(FIELDS[i].name, name) {
-            return &FIELDS[i];
-        }
-        i += 1;
-    }
-    &FIELDS[0]
-}
-
-/// String equality that the compiler can evaluate.
-const fn same(a: &str, b: &str) -> bool {
-    let (a, b) = (a.as_bytes(), b.as_bytes());
-    if a.len() != b.len() {
-        return false;
-    }
-    let mut i = 0;
-    while i < a.len() {
-        if a[i] != b[i] {
-            return false;
-        }
-        i += 1;
-    }
-    true
+/// option rather than ending the program.
+pub fn field(name: &str) -> &'static Field {
+    FIELDS.iter().find(|field| field.name == name).unwrap_or(&FIELDS[0])
 }
 
 const fn option(

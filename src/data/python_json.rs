@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use minijinja::value::{Enumerator, Kwargs, Object, ValueKind};
+use minijinja::value::{Enumerator, Kwargs, Object, Serde, ValueKind};
 use minijinja::{Error, ErrorKind, State, Value};
 use serde_json::Value as Json;
 
@@ -226,7 +226,8 @@ mod tests {
     }
 }
 
-/// A JSON object that keeps its keys in the file's order, as Python's dict does.
+/// A JSON object that keeps its keys in the file's order, as Python's dict does. (minijinja's own way, its
+/// `preserve_order` feature, would build half the dependencies a second time through indexmap's features.)
 #[derive(Debug)]
 struct Ordered(Vec<(Value, Value)>);
 
@@ -248,6 +249,6 @@ pub(crate) fn to_value(json: &Json) -> Value {
             let pairs = object.iter().map(|(k, v)| (Value::from(k.as_str()), to_value(v)));
             Value::from_object(Ordered(pairs.collect()))
         }
-        scalar => Value::from_serialize(scalar),
+        scalar => Value::from(Serde(scalar)),
     }
 }

@@ -7,8 +7,7 @@ use super::config::{ModelConfig, Rope};
 use super::layout::{PackedBatch, PairEntries};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{
-    SPAN_COLUMNS, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward,
-    scatter_entries,
+    SPAN_COLUMNS, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward, scatter_entries,
 };
 
 /// A Llama-family language model on one device, frozen.
@@ -96,9 +95,8 @@ fn int_tensor<const D: usize>(
 
 /// Tables of `[N, head_dim / 2]` for the given positions.
 fn rope_tables(rope: &Rope, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
-    let angles = positions
-        .iter()
-        .flat_map(|&p| rope.inv_freq.iter().map(move |&f| f64::from(p as f32 * f)));
+    let angles =
+        positions.iter().flat_map(|&p| rope.inv_freq.iter().map(move |&f| f64::from(p as f32 * f)));
     let scale = f64::from(rope.attention_scaling);
     angles.map(|a| ((a.cos() * scale) as f32, (a.sin() * scale) as f32)).unzip()
 }

@@ -155,7 +155,10 @@ mod tests {
         assert_eq!(batch.targets, [7, 8, 9, 2, 6, 2]);
         assert_eq!(batch.entry_rows, [1, 2, 3, 4, 2, 5]);
         let entries = &batch.pairs[0];
-        assert_eq!((&entries.shared, &entries.chosen, &entries.rejected), (&(0..1), &(1..4), &(4..6)));
+        assert_eq!(
+            (&entries.shared, &entries.chosen, &entries.rejected),
+            (&(0..1), &(1..4), &(4..6))
+        );
         assert_eq!(batch.map[4..6], [1, 4]);
         assert_eq!(batch.spans[3 * 5..4 * 5], [0, 3, 3, 5, 3]);
         assert_eq!(batch.spans[5 * 5..], [0, 3, 5, 6, 3]);

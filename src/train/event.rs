@@ -72,8 +72,13 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         pairs: BTreeMap<String, Vec<ProbePair>>,
     },
-    Checkpoint { step: usize, path: PathBuf },
-    Warning { message: String },
+    Checkpoint {
+        step: usize,
+        path: PathBuf,
+    },
+    Warning {
+        message: String,
+    },
     /// First probe where an arm's chosen log-likelihood per token lies more than 0.05 nats below the
     /// reference while its margin is positive.
     Collapse {
@@ -83,14 +88,29 @@ pub enum Event {
         reference_per_token: f64,
         message: String,
     },
-    Paused { step: usize },
-    Resumed { step: usize },
-    Finished { step: usize, adapter: PathBuf, message: String },
+    Paused {
+        step: usize,
+    },
+    Resumed {
+        step: usize,
+    },
+    Finished {
+        step: usize,
+        adapter: PathBuf,
+        message: String,
+    },
     /// Stopped by the person or a signal after a checkpoint was written.
-    Stopped { step: usize, checkpoint: PathBuf },
-    Failed { message: String },
+    Stopped {
+        step: usize,
+        checkpoint: PathBuf,
+    },
+    Failed {
+        message: String,
+    },
     /// Every second, so that the window knows the worker lives. Never written to `events.jsonl`.
-    Heartbeat { phase: String },
+    Heartbeat {
+        phase: String,
+    },
 }
 
 /// One line on the worker's stdin.

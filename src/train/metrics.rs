@@ -30,12 +30,7 @@ impl PairResult {
 
 /// Joins policy sums and reference to what a loss takes.
 pub fn pair_logps((chosen, rejected): (f64, f64), reference: Reference) -> PairLogps {
-    PairLogps {
-        chosen,
-        rejected,
-        ref_chosen: reference.chosen,
-        ref_rejected: reference.rejected,
-    }
+    PairLogps { chosen, rejected, ref_chosen: reference.chosen, ref_rejected: reference.rejected }
 }
 
 /// Means over the pairs; `logps_per_token` are token-weighted means. Rewards are beta times log-ratio, as in TRL;

@@ -1,7 +1,7 @@
 //! Learning rate and order of the data, both functions of the step alone, so that a resumed run goes on alike.
 
-use rand::seq::SliceRandom;
 use rand::SeedableRng;
+use rand::seq::SliceRandom;
 use rand_pcg::Pcg64Mcg;
 
 use crate::config::{Budget, RunConfig, Schedule};
@@ -68,8 +68,7 @@ impl DataOrder {
         let (_, order) = self.current.get_or_insert_with(|| {
             let mut order: Vec<usize> = (0..pairs).collect();
             if let Some(seed) = seed {
-                let mut rng =
-                    Pcg64Mcg::seed_from_u64(seed.wrapping_add((epoch as u64) << 32));
+                let mut rng = Pcg64Mcg::seed_from_u64(seed.wrapping_add((epoch as u64) << 32));
                 order.shuffle(&mut rng);
             }
             (epoch, order)

@@ -56,7 +56,10 @@ impl Trainer {
         state: Option<TrainState>,
         init: Option<LoraAdapter>,
     ) -> anyhow::Result<Trainer> {
-        anyhow::ensure!(!train.is_empty(), "no pairs to train on are left; lower the held-out share or raise max-length");
+        anyhow::ensure!(
+            !train.is_empty(),
+            "no pairs to train on are left; lower the held-out share or raise max-length"
+        );
         let kinds = arm_kinds(config);
         let state = match state {
             Some(state) => state,
@@ -214,7 +217,8 @@ impl Trainer {
         let mut derivatives = Vec::with_capacity(indices.len());
         for (&i, score) in indices.iter().zip(&scores) {
             let reference = self.state.references.get(&i);
-            let reference = reference.ok_or_else(|| anyhow::anyhow!("pair {i} has no reference"))?;
+            let reference =
+                reference.ok_or_else(|| anyhow::anyhow!("pair {i} has no reference"))?;
             let result = self.result(objective, &self.train[i], score, *reference);
             let output = objective.evaluate(&result.logps);
             let share = 1.0 / batch_size as f64;

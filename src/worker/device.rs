@@ -154,8 +154,12 @@ fn describe_names(names: &[String]) -> String {
     }
 }
 
+/// Held while graphics instances come and go: the Vulkan loader crashes when several threads do that at once.
+static LOADER: Mutex<()> = Mutex::new(());
+
 /// Every adapter that Vulkan, Metal and DX12 show, in a fixed order: by API, then as the API lists them.
 pub fn list() -> Vec<AdapterInfo> {
+    let _loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
     let mut adapters = Vec::new();
     for api in Api::ALL {
         // One instance an API, as cubecl makes them: the order within it is the order it counts in.
@@ -315,6 +319,7 @@ impl Choice {
         };
         // Every benchmark of a candidate kernel costs a software adapter seconds.
         set_autotune(adapter.kind != AdapterKind::Cpu);
+        let _loader = LOADER.lock().unwrap_or_else(PoisonError::into_inner);
         let options = Device::wgpu_options().device_kind(kind).graphics_api(adapter.api.burn());
         let (device, setup) =
             options.init_with_setup().map_err(|error| failed(format!("{error}.")))?;

@@ -61,7 +61,8 @@ fn config() -> ModelConfig {
 }
 
 fn pairs() -> Vec<TokenizedPair> {
-    let ids = |seed: u32, n: u32| (0..n).map(|i| 3 + (seed * 31 + i * 17) % 190).collect::<Vec<_>>();
+    let ids =
+        |seed: u32, n: u32| (0..n).map(|i| 3 + (seed * 31 + i * 17) % 190).collect::<Vec<_>>();
     let pair = |row: usize, prompt: u32, shared: u32, chosen: u32, rejected: u32| {
         let seed = row as u32;
         let side = |own: u32, n: u32| [ids(seed + 5, shared), ids(seed + own, n), vec![2]].concat();
@@ -132,8 +133,7 @@ fn worst_difference(adapter: &LoraAdapter, got: &[f32], want: &[f32]) -> (f32, S
             // NaN must not pass for a small number.
             let off = off.fold(0.0, |m: f32, v| if v.is_nan() { f32::INFINITY } else { m.max(v) });
             if off > worst.0 {
-                worst =
-                    (off, format!("layer {} {} {name}", site.layer, site.target.module_name()));
+                worst = (off, format!("layer {} {} {name}", site.layer, site.target.module_name()));
             }
         }
     }

@@ -65,10 +65,11 @@ impl Block<'_> {
 
 fn blocks(row: &Row) -> impl Iterator<Item = Block<'_>> {
     row.groups.iter().flat_map(|group| {
-        group.own.clone().step_by(BLOCK).map(move |start| Block {
-            group,
-            queries: start..(start + BLOCK).min(group.own.end),
-        })
+        group
+            .own
+            .clone()
+            .step_by(BLOCK)
+            .map(move |start| Block { group, queries: start..(start + BLOCK).min(group.own.end) })
     })
 }
 
@@ -126,14 +127,7 @@ fn mix(out: &mut [f32], block: &Block, weights: &[f32], values: Head, head_dim: 
 }
 
 /// Adds `weights^T a` to the rows of `out` (row-local) that belong to the block's keys.
-fn spread(
-    out: &mut [f32],
-    first: usize,
-    block: &Block,
-    weights: &[f32],
-    a: Head,
-    head_dim: usize,
-) {
+fn spread(out: &mut [f32], first: usize, block: &Block, weights: &[f32], a: Head, head_dim: usize) {
     let (rows, keys, shared) = (block.queries.len(), block.keys(), block.group.prefix.len());
     let none = Parallelism::None;
     let a = a.from(block.queries.start);

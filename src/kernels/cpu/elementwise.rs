@@ -51,14 +51,7 @@ pub fn rms_backward(x: &[f32], weight: &[f32], dy: &[f32], d: usize, eps: f32) -
     out
 }
 
-pub fn rotate(
-    x: &mut [f32],
-    cos: &[f32],
-    sin: &[f32],
-    heads: usize,
-    half: usize,
-    inverse: bool,
-) {
+pub fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], heads: usize, half: usize, inverse: bool) {
     let width = heads * 2 * half;
     let sign = if inverse { -1.0 } else { 1.0 };
     let rows = rows_per_task(width);

@@ -46,16 +46,8 @@ impl View<'_> {
 
 /// `dst = alpha op(a) op(b)`, or `dst + alpha op(a) op(b)` with `accumulate`; dst `[m, n]`.
 pub fn gemm(dst: &mut [f32], a: &[f32], b: &[f32], dims: Dims, alpha: f32, accumulate: bool) {
-    let a = View {
-        values: a,
-        stride: if dims.ta { dims.m } else { dims.k },
-        transposed: dims.ta,
-    };
-    let b = View {
-        values: b,
-        stride: if dims.tb { dims.k } else { dims.n },
-        transposed: dims.tb,
-    };
+    let a = View { values: a, stride: if dims.ta { dims.m } else { dims.k }, transposed: dims.ta };
+    let b = View { values: b, stride: if dims.tb { dims.k } else { dims.n }, transposed: dims.tb };
     let size = [dims.m, dims.n, dims.k];
     gemm_view(dst, dims.n, size, a, b, alpha, accumulate, Parallelism::Rayon(0));
 }
