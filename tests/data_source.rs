@@ -369,6 +369,8 @@ fn a_file_that_gives_nothing_is_an_error_with_a_remedy() {
         text.contains("notes.jsonl is not JSON (line 1: ") && text.contains("one object a line"),
         "{text}"
     );
+    // Numbers alone are JSON, but a text with some is not.
+    assert!(matches!(read("notes.txt", "One\n2\nThree\n"), Err(DataError::NotJson { .. })));
     let text = error("object.json", "{\"a\": 1}");
     assert!(text.contains("chosen"), "{text}");
     let text = error("object.json", "{\n\"a\": 1\n}");

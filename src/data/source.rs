@@ -172,7 +172,7 @@ struct Rows {
     schemas: BTreeMap<Schema, usize>,
     pairs: Vec<PreferencePair>,
     skipped: Vec<Skipped>,
-    /// Number of skipped rows by kind of fault, and the first syntax error's line and reason.
+    /// Skipped rows by kind of fault.
     unpaired: usize,
     single: usize,
     syntax: usize,
@@ -230,7 +230,7 @@ impl Rows {
         let Some(first) = self.skipped.first() else {
             return DataError::Empty { path };
         };
-        if self.syntax == rows {
+        if self.syntax * 2 > rows {
             return DataError::NotJson {
                 path,
                 line: first.line.unwrap_or(1),
