@@ -343,8 +343,11 @@ fn every_shader_belongs_to_a_kernel_and_is_validated() {
     let mut wrong = Vec::new();
     for shader in files_below(&root().join("shaders"), "wgsl") {
         let name = shader.file_name().unwrap().to_string_lossy().into_owned();
-        if !kernels.contains(&name) {
-            wrong.push(format!("shaders/{name}: no kernel in src/kernels includes it"));
+        // `src/kernels/shader.rs` gives each file a constant of the same name.
+        let stem = name.trim_end_matches(".wgsl");
+        let constant = format!("shader::{},", stem.to_uppercase());
+        if !kernels.contains(&format!("\"{stem}\"")) || !kernels.contains(&constant) {
+            wrong.push(format!("shaders/{name}: no kernel in src/kernels launches it"));
         }
         if !walks_the_folder && !validators.iter().any(|text| text.contains(&name)) {
             wrong.push(format!("shaders/{name}: no test validates it with naga"));
@@ -376,11 +379,23 @@ fn the_documents_name_only_what_exists() {
                 content.contains(&format!("fn {function}("))
             };
             if !there {
-                wrong.push(format!("{}: `{named}` does not exist", document.display()));
+                let document = document.strip_prefix(root()).unwrap().display();
+                wrong.push(format!("{document}: `{named}` does not exist"));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_readme_names_every_option() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let missing: Vec<_> = dpop_studio::config::FIELDS
+        .iter()
+        .map(|field| field.flag)
+        .filter(|flag| !readme.contains(flag))
+        .collect();
+    assert!(missing.is_empty(), "README.md does not name {missing:?}");
 }
 
 #[test]

@@ -1,1 +1,66 @@
-//! (in work)
+//! The desktop window. Structure: `app` (drains, draws, acts), `state` (plain data), `views` (draw and push
+//! actions), `command` (one table of everything that can be done), `theme` (every colour and size).
+
+pub mod action;
+pub mod app;
+pub mod backend;
+pub mod chart;
+pub mod command;
+pub mod demo;
+mod dialogs;
+pub mod drop;
+mod fields;
+pub mod form;
+pub mod format;
+mod jobs;
+pub mod report;
+pub mod run_view;
+pub mod series;
+pub mod state;
+pub mod theme;
+pub mod trainer;
+mod views;
+mod widgets;
+
+use std::path::PathBuf;
+
+use eframe::egui::{IconData, ViewportBuilder};
+
+/// Identifies the program to the desktop: window class, stored settings, `.desktop` file.
+const APP_ID: &str = "dpop-studio";
+
+/// Opens the window and returns when it is closed. `paths` are opened as if dropped on it.
+pub fn run(paths: Vec<PathBuf>) -> anyhow::Result<()> {
+    let folders = backend::Folders::usual().map_err(anyhow::Error::msg)?;
+    let mut viewport = ViewportBuilder::default()
+        .with_title("DPOP Studio")
+        .with_app_id(APP_ID)
+        .with_inner_size([1360.0, 860.0])
+        .with_min_inner_size([980.0, 640.0])
+        .with_drag_and_drop(true);
+    if let Some(icon) = icon() {
+        viewport = viewport.with_icon(icon);
+    }
+    let options = eframe::NativeOptions {
+        viewport,
+        renderer: eframe::Renderer::Wgpu,
+        centered: true,
+        ..Default::default()
+    };
+    eframe::run_native(
+        APP_ID,
+        options,
+        Box::new(move |cc| Ok(Box::new(app::App::new(&cc.egui_ctx, Box::new(backend::launch), folders, &paths)))),
+    )
+    .map_err(|error| {
+        anyhow::anyhow!(
+            "the window cannot open: {error}. It needs X11 or XWayland and a Vulkan, Metal or DX12 driver \
+             (mesa-vulkan-drivers draws without a GPU); every command also works without a window, see --help."
+        )
+    })
+}
+
+/// The program's mark as the desktop shows it.
+fn icon() -> Option<IconData> {
+    eframe::icon_data::from_png_bytes(include_bytes!("../../assets/icon-256.png")).ok()
+}

@@ -1,0 +1,35 @@
+//! What views ask of the app. Views draw and push; the app acts between frames, in one place.
+
+use std::path::PathBuf;
+
+use super::command::Command;
+use super::drop::Dropped;
+use super::state::Wanted;
+
+/// A wish of a view.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    Run(Command),
+    /// Ask for a file or folder.
+    Open(Wanted),
+    /// Use this path; asks first while a run is on.
+    Take(Dropped),
+    /// Use this path now.
+    TakeAnyway(Dropped),
+    /// A path typed for `wanted`.
+    TakeTyped(Wanted, String),
+    Preset(String),
+    SelectRun(PathBuf),
+    ResumeRun(PathBuf),
+    AskDelete(PathBuf),
+    Delete(PathBuf),
+    /// Show in the file manager.
+    Reveal(PathBuf),
+    DismissCollapse,
+    CloseDialog,
+    /// Stop and save, then close the window.
+    SaveAndClose,
+}
+
+/// The wishes of one frame.
+pub type Actions = Vec<Action>;

@@ -1,0 +1,161 @@
+//! What the views asked for, done in one place.
+
+use std::path::PathBuf;
+
+use eframe::egui::{Context, Theme, ViewportCommand};
+
+use crate::train::event;
+use crate::ui::action::Action;
+use crate::ui::backend;
+use crate::ui::command::Command;
+use crate::ui::drop::Dropped;
+use crate::ui::run_view::Status;
+use crate::ui::state::{Dialog, Loaded, Place, Wanted};
+use crate::ui::trainer::Job;
+
+use super::App;
+
+impl App {
+    pub(super) fn act(&mut self, ctx: &Context, action: Action) {
+        match action {
+            Action::Run(command) => self.run_command(ctx, command),
+            Action::Open(wanted) => self.open_dialog(wanted),
+            Action::Take(dropped) => {
+                let disturbs = !matches!(dropped, Dropped::Run(_));
+                if disturbs && self.state.run.status.is_active() {
+                    self.state.dialog = Some(Dialog::ReplaceDuringRun(dropped));
+                } else {
+                    self.take(ctx, dropped);
+                }
+            }
+            Action::TakeAnyway(dropped) => {
+                self.state.dialog = None;
+                self.take(ctx, dropped);
+            }
+            Action::TakeTyped(wanted, text) => self.take_typed(wanted, &text),
+            Action::Preset(name) => self.state.form.apply_preset(&name),
+            Action::SelectRun(folder) => self.select_run(folder),
+            Action::ResumeRun(folder) => self.resume(ctx, folder),
+            Action::AskDelete(folder) => self.state.dialog = Some(Dialog::DeleteRun(folder)),
+            Action::Delete(folder) => {
+                self.state.dialog = None;
+                self.mailbox.delete_run(folder);
+            }
+            Action::Reveal(folder) => {
+                if let Err(error) = open::that_detached(&folder) {
+                    let text = format!("{error}. It lies at {}.", folder.display());
+                    self.message("The folder could not be shown", &text);
+                }
+            }
+            Action::DismissCollapse => self.state.dismissed_collapse = true,
+            Action::CloseDialog => self.state.dialog = None,
+            Action::SaveAndClose => {
+                self.state.dialog = None;
+                self.close_when_ended = true;
+                self.run_command(ctx, Command::Stop);
+            }
+        }
+    }
+
+    pub(super) fn run_command(&mut self, ctx: &Context, command: Command) {
+        if !command.enabled(&self.state) {
+            return;
+        }
+        if let Some(place) = command.place() {
+            self.state.place = place;
+            self.state.hover = None;
+            if place == Place::Runs {
+                self.list_runs();
+            }
+        }
+        if let Some(scale) = command.scale() {
+            self.state.scale = scale;
+        }
+        match command {
+            Command::Start => self.start(ctx),
+            Command::PauseOrResume => {
+                let paused = self.state.run.status == Status::Paused;
+                self.send(if paused { event::Command::Resume } else { event::Command::Pause });
+            }
+            Command::Stop => {
+                self.state.stopping = true;
+                self.send(event::Command::Stop);
+            }
+            Command::OpenData => self.open_dialog(Wanted::Data),
+            Command::OpenModel => self.open_dialog(Wanted::Model),
+            Command::OpenFolder => self.open_dialog(Wanted::Run),
+            Command::OpenAdapter => self.open_dialog(Wanted::Adapter),
+            Command::UseDemo => self.fill_with_demo(true),
+            Command::ResetCharts => {
+                self.train_charts.reset = true;
+                self.runs_charts.reset = true;
+            }
+            Command::ToggleTheme => {
+                let other = if ctx.theme() == Theme::Dark { Theme::Light } else { Theme::Dark };
+                ctx.set_theme(other);
+            }
+            Command::Palette => self.state.palette = Some(String::new()),
+            Command::OpenRunFolder => {
+                if let Some(folder) = self.state.shown_run().folder.clone() {
+                    self.act(ctx, Action::Reveal(folder));
+                }
+            }
+            Command::RefreshRuns => self.list_runs(),
+            Command::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
+            _ => {}
+        }
+    }
+
+    pub(super) fn start(&mut self, ctx: &Context) {
+        let data = self.state.form.path("data").unwrap_or_default();
+        match backend::new_run_folder(&self.folders.runs, &data) {
+            Ok(run) => self.launch(ctx, &Job::start(self.state.form.args(), &run), false),
+            Err(message) => self.message("The run could not start", &message),
+        }
+    }
+
+    pub(super) fn resume(&mut self, ctx: &Context, folder: PathBuf) {
+        if self.state.run.status.is_active() {
+            return;
+        }
+        // The curves so far belong to the run that goes on.
+        let same = self.state.run.folder.as_ref() == Some(&folder);
+        if let (false, Loaded::Ready(opened)) = (same, &self.state.opened)
+            && opened.folder == folder
+        {
+            self.state.run = opened.view.clone();
+        }
+        self.launch(ctx, &Job::resume(&folder), true);
+        self.state.place = Place::Train;
+    }
+
+    pub(super) fn launch(&mut self, ctx: &Context, job: &Job, resumed: bool) {
+        let wake = {
+            let ctx = ctx.clone();
+            Box::new(move || ctx.request_repaint())
+        };
+        match (self.launcher)(job, wake) {
+            Ok(trainer) => {
+                self.trainer = Some(trainer);
+                self.state.begin(resumed);
+                self.train_charts.reset = true;
+                self.state.place = Place::Train;
+            }
+            Err(message) => self.message("The run could not start", &message),
+        }
+    }
+
+    pub(super) fn send(&mut self, command: event::Command) {
+        if let Some(trainer) = &mut self.trainer
+            && let Err(message) = trainer.send(command)
+        {
+            self.state.stopping = false;
+            self.message("The trainer did not hear", &message);
+        }
+    }
+
+    pub(super) fn message(&mut self, title: &str, text: &str) {
+        self.state.dialog =
+            Some(Dialog::Message { title: title.to_owned(), text: text.to_owned() });
+    }
+}

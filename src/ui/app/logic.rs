@@ -1,0 +1,166 @@
+//! Between frames: results of background work, the trainer's events, files the form names.
+
+use std::time::Duration;
+
+use eframe::egui::{Context, ViewportCommand};
+
+use crate::train::event;
+use crate::ui::form;
+use crate::ui::jobs::Message;
+use crate::ui::run_view::Status;
+use crate::ui::state::{Dialog, Loaded};
+
+use super::{App, Sources};
+
+/// Seconds without a keystroke before files are read for what was typed.
+const TYPING_REST: f64 = 0.5;
+
+/// Lines of the log that the failure card shows.
+const SHOWN_LOG_LINES: usize = 30;
+
+impl App {
+    /// Work between frames, also while the window is hidden.
+    pub fn tick(&mut self, ctx: &Context) {
+        while let Ok(message) = self.messages.try_recv() {
+            self.receive(ctx, message);
+        }
+        self.drain_trainer(ctx);
+        self.follow_form(ctx);
+    }
+
+    pub(super) fn receive(&mut self, ctx: &Context, message: Message) {
+        let now = ctx.input(|i| i.time);
+        match message {
+            Message::Data { ticket, result } if ticket == self.data_ticket => {
+                self.state.data = loaded(result);
+            }
+            Message::Model { ticket, result } if ticket == self.model_ticket => {
+                self.state.model = loaded(result);
+            }
+            Message::Data { .. } | Message::Model { .. } => {}
+            Message::Runs(result) => self.state.runs = loaded(result),
+            Message::Opened { folder, result } => {
+                if self.state.selected_run.as_ref() == Some(&folder) {
+                    self.state.opened = match result {
+                        Ok(opened) => Loaded::Ready((*opened).into()),
+                        Err(message) => Loaded::Failed(message),
+                    };
+                }
+            }
+            Message::Deleted { folder, result } => {
+                match result {
+                    Ok(()) => self.state.notify(now, "Run deleted", false),
+                    Err(message) => self.message("This run was not deleted", &message),
+                }
+                if self.state.selected_run.as_ref() == Some(&folder) {
+                    self.state.selected_run = None;
+                    self.state.opened = Loaded::Nothing;
+                }
+                self.list_runs();
+            }
+            Message::Demo(Ok(demo)) => {
+                self.state.demo = Some(demo);
+                self.fill_with_demo(false);
+            }
+            Message::Demo(Err(message)) => self.state.notify(now, message, true),
+            Message::Picked { wanted, path: Some(path), .. } => self.take_wanted(wanted, path),
+            Message::Picked { wanted, path: None, no_dialog: true } => {
+                self.state.dialog =
+                    Some(Dialog::TypePath { wanted, text: String::new(), error: None });
+            }
+            Message::Picked { .. } => {}
+        }
+    }
+
+    pub(super) fn drain_trainer(&mut self, ctx: &Context) {
+        let Some(trainer) = &mut self.trainer else { return };
+        let events = trainer.try_events();
+        let ended = trainer.has_ended();
+        self.state.silent_for = trainer.silent_for();
+        if matches!(self.state.run.status, Status::Starting(_)) {
+            self.state.apply(event::Event::Heartbeat { phase: trainer.phase() });
+            self.state.silent_for = trainer.silent_for();
+        }
+        if events.iter().any(|event| matches!(event, event::Event::Failed { .. })) {
+            self.state.log_tail = last_lines(trainer.log_tail());
+        }
+        for event in events {
+            self.state.apply(event);
+        }
+        if ended {
+            let log = last_lines(trainer.log_tail());
+            self.state.worker_gone(log, "see its log");
+            self.trainer = None;
+            self.list_runs();
+            if self.close_when_ended {
+                self.may_close = true;
+                ctx.send_viewport_cmd(ViewportCommand::Close);
+            }
+        } else {
+            // Signs of life and times go on without events.
+            ctx.request_repaint_after(Duration::from_millis(500));
+        }
+    }
+
+    /// Reads data and model again when the form names others; while someone types, once they rest.
+    pub(super) fn follow_form(&mut self, ctx: &Context) {
+        let form = &self.state.form;
+        let sources = Sources {
+            model: form.path("model"),
+            data: form.path("data"),
+            max_length: form.get("max_length").trim().parse().unwrap_or(form::USUAL_MAX_LENGTH),
+        };
+        if sources == self.read {
+            return;
+        }
+        let now = ctx.input(|i| i.time);
+        if self.seen.as_ref().is_none_or(|(seen, _)| *seen != sources) {
+            self.seen = Some((sources.clone(), now));
+        }
+        let since = self.seen.as_ref().map_or(now, |(_, since)| *since);
+        if ctx.egui_wants_keyboard_input() && now - since < TYPING_REST {
+            ctx.request_repaint_after(Duration::from_secs_f64(TYPING_REST));
+            return;
+        }
+        if sources.model != self.read.model {
+            self.model_ticket += 1;
+            self.state.model = match sources.model.clone() {
+                Some(folder) => {
+                    self.mailbox.read_model(self.model_ticket, folder);
+                    Loaded::Loading
+                }
+                None => Loaded::Nothing,
+            };
+        }
+        self.data_ticket += 1;
+        self.state.data = match sources.data.clone() {
+            Some(data) => {
+                self.mailbox.inspect(
+                    self.data_ticket,
+                    data,
+                    sources.model.clone(),
+                    sources.max_length,
+                );
+                Loaded::Loading
+            }
+            None => Loaded::Nothing,
+        };
+        self.read = sources;
+    }
+
+    pub(super) fn list_runs(&self) {
+        self.mailbox.list_runs(self.folders.runs.clone());
+    }
+}
+
+fn loaded<T>(result: Result<T, String>) -> Loaded<T> {
+    match result {
+        Ok(value) => Loaded::Ready(value.into()),
+        Err(message) => Loaded::Failed(message),
+    }
+}
+
+fn last_lines(mut lines: Vec<String>) -> Vec<String> {
+    let skip = lines.len().saturating_sub(SHOWN_LOG_LINES);
+    lines.split_off(skip)
+}

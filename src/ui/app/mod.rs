@@ -1,0 +1,153 @@
+//! The window's application: `tick` drains what happened elsewhere, `show` draws, `act` does what the views
+//! asked for.
+
+mod commands;
+mod logic;
+mod opening;
+
+use std::path::PathBuf;
+use std::sync::mpsc::Receiver;
+
+use eframe::egui::{self, Context, Ui, ViewportCommand};
+
+use super::action::{Action, Actions};
+use super::backend::Folders;
+use super::chart::ChartCache;
+use super::command::TABLE;
+use super::drop::Dropped;
+use super::jobs::{Mailbox, Message};
+use super::state::{Dialog, Place, State};
+use super::theme;
+use super::trainer::{Launcher, Trainer};
+use super::views::{bottom, data, inspect, overlays, rail, runs, train};
+
+/// What the reports on model and data are made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Sources {
+    model: Option<PathBuf>,
+    data: Option<PathBuf>,
+    max_length: usize,
+}
+
+/// The window.
+pub struct App {
+    pub state: State,
+    actions: Actions,
+    train_charts: ChartCache,
+    runs_charts: ChartCache,
+    trainer: Option<Box<dyn Trainer>>,
+    launcher: Launcher,
+    folders: Folders,
+    mailbox: Mailbox,
+    messages: Receiver<Message>,
+    /// Number of the newest reading of data and of model; older results are dropped.
+    data_ticket: u64,
+    model_ticket: u64,
+    /// What the newest reading of model and data began with.
+    read: Sources,
+    /// What the form named last, and since when (seconds).
+    seen: Option<(Sources, f64)>,
+    hovered: Vec<(PathBuf, Result<Dropped, String>)>,
+    close_when_ended: bool,
+    may_close: bool,
+}
+
+impl App {
+    /// `paths` are opened as if dropped; without a model or pairs among them the demo is chosen.
+    pub fn new(ctx: &Context, launcher: Launcher, folders: Folders, paths: &[PathBuf]) -> Self {
+        theme::install(ctx);
+        let (mailbox, messages) = Mailbox::new(ctx.clone());
+        let mut app = Self {
+            state: State::default(),
+            actions: Vec::new(),
+            train_charts: ChartCache::named("train charts"),
+            runs_charts: ChartCache::named("runs charts"),
+            trainer: None,
+            launcher,
+            folders,
+            mailbox,
+            messages,
+            data_ticket: 0,
+            model_ticket: 0,
+            read: Sources::default(),
+            seen: None,
+            hovered: Vec::new(),
+            close_when_ended: false,
+            may_close: false,
+        };
+        app.mailbox.unpack_demo(app.folders.demo.clone());
+        app.list_runs();
+        app.take_paths(ctx, paths);
+        app
+    }
+
+    /// One frame.
+    pub fn show(&mut self, ui: &mut Ui) {
+        let ctx = ui.ctx().clone();
+        self.close_requests(&ctx);
+        self.drops(&ctx);
+        self.shortcuts(&ctx);
+        rail::rail_ui(ui, &self.state, &mut self.actions);
+        bottom::bottom_ui(ui, &self.state, &mut self.actions);
+        match self.state.place {
+            Place::Train => {
+                train::train_ui(ui, &mut self.state, &mut self.train_charts, &mut self.actions)
+            }
+            Place::Data => data::data_ui(ui, &self.state, &mut self.actions),
+            Place::Inspect => inspect::inspect_ui(ui, &mut self.state, &mut self.actions),
+            Place::Runs => {
+                runs::runs_ui(ui, &mut self.state, &mut self.runs_charts, &mut self.actions)
+            }
+        }
+        overlays::dialog_ui(ui, &mut self.state, &mut self.actions);
+        overlays::palette_ui(ui, &mut self.state, &mut self.actions);
+        overlays::notices_ui(ui, &mut self.state);
+        if !self.hovered.is_empty() {
+            let hovered: Vec<_> = self.hovered.iter().map(|(_, what)| what.clone()).collect();
+            overlays::drop_zone(ui, &hovered);
+        }
+        for charts in [&mut self.train_charts, &mut self.runs_charts] {
+            charts.after_frame();
+        }
+        for action in std::mem::take(&mut self.actions) {
+            self.act(&ctx, action);
+            ctx.request_repaint();
+        }
+    }
+
+    fn close_requests(&mut self, ctx: &Context) {
+        let requested = ctx.input(|i| i.viewport().close_requested());
+        if requested && !self.may_close && self.state.run.status.is_active() {
+            ctx.send_viewport_cmd(ViewportCommand::CancelClose);
+            self.state.dialog = Some(Dialog::CloseDuringRun);
+        }
+    }
+
+    fn shortcuts(&mut self, ctx: &Context) {
+        if self.state.dialog.is_some() || self.state.palette.is_some() {
+            return;
+        }
+        for entry in TABLE {
+            if let Some(shortcut) = entry.shortcut
+                && ctx.input_mut(|i| i.consume_shortcut(&shortcut))
+                && entry.command.enabled(&self.state)
+            {
+                self.actions.push(Action::Run(entry.command));
+            }
+        }
+    }
+}
+
+impl eframe::App for App {
+    fn logic(&mut self, ctx: &Context, _frame: &mut eframe::Frame) {
+        self.tick(ctx);
+    }
+
+    fn ui(&mut self, ui: &mut Ui, _frame: &mut eframe::Frame) {
+        self.show(ui);
+    }
+
+    fn clear_color(&self, visuals: &egui::Visuals) -> [f32; 4] {
+        visuals.panel_fill.to_normalized_gamma_f32()
+    }
+}

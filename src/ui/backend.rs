@@ -1,0 +1,293 @@
+//! Everything the window takes from the layers below, in the window's own shapes and with errors as sentences.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::config::{FIELDS, RunConfig, RunDraft};
+use crate::data::analysis::DiffKind;
+use crate::data::inspect::{self as inspection, InspectReport, TokenReport};
+use crate::model::checkpoint::ModelSummary as Summary;
+use crate::run::events;
+use crate::run::folder::{self, RunStatus, RunSummary};
+use crate::train::event::{Command, Event};
+use crate::worker::client::WorkerHandle;
+
+use super::format;
+use super::report::{DataReport, ModelSummary, Piece, PreviewPair, RunRow, SkippedRow};
+use super::run_view::RunView;
+use super::series::Source;
+use super::state::Opened;
+use super::trainer::{Job, Trainer};
+
+/// Where the window keeps things.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// The unpacked demo.
+    pub demo: PathBuf,
+    /// New runs, and those that Runs lists.
+    pub runs: PathBuf,
+}
+
+impl Folders {
+    /// In the platform's folder for application data.
+    pub fn usual() -> Result<Self, String> {
+        let runs = folder::default_root().map_err(|error| error.to_string())?;
+        let data = directories::ProjectDirs::from("", "", "dpop-studio")
+            .map(|dirs| dirs.data_dir().to_owned());
+        let demo =
+            data.or_else(|| Some(runs.parent()?.to_owned())).unwrap_or_default().join("demo");
+        Ok(Self { demo, runs })
+    }
+}
+
+/// Reads a preference file; with a usable model also its lengths in tokens.
+pub fn inspect(data: &Path, model: Option<&Path>, max_length: usize) -> Result<DataReport, String> {
+    let model = model.filter(|folder| folder.join("config.json").is_file());
+    let report = match inspection::inspect(data, model, max_length) {
+        Ok(report) => report,
+        // A model without a readable tokenizer is the Model card's complaint; the pairs can still be shown.
+        Err(inspection::InspectError::Tokenizer(_)) => {
+            inspection::inspect(data, None, max_length).map_err(|error| error.to_string())?
+        }
+        Err(error) => return Err(error.to_string()),
+    };
+    Ok(data_report(&report))
+}
+
+/// Skipped rows that the view lists one by one.
+const LISTED_ROWS: usize = 200;
+
+fn data_report(report: &InspectReport) -> DataReport {
+    let skipped = report.skipped.iter().take(LISTED_ROWS).map(|skipped| {
+        let mut place = match skipped.line {
+            Some(line) => format!("Line {line}"),
+            None => format!("Row {}", skipped.row),
+        };
+        if let Some(field) = &skipped.field {
+            place.push_str(&format!(", field {field}"));
+        }
+        SkippedRow { place, reason: skipped.reason.clone() }
+    });
+    DataReport {
+        path: report.file.clone(),
+        rows: report.rows,
+        usable: report.usable,
+        schema: report.schema_text.clone(),
+        columns: report.columns.clone(),
+        skipped: skipped.collect(),
+        preview: report.preview.iter().map(preview).collect(),
+        figures: figures(report),
+    }
+}
+
+fn preview(pair: &inspection::PreviewPair) -> PreviewPair {
+    let pieces = |side| {
+        let answer = pair.answer(side);
+        answer.map(|(differs, text)| Piece { text: text.to_owned(), differs }).collect()
+    };
+    PreviewPair {
+        row: pair.row,
+        prompt: pair.prompt.clone(),
+        chosen: pieces(DiffKind::Chosen),
+        rejected: pieces(DiffKind::Rejected),
+    }
+}
+
+fn figures(report: &InspectReport) -> Vec<(String, String)> {
+    let mut rows = Vec::new();
+    let mut row = |name: &str, value: String| rows.push((name.to_owned(), value));
+    if let Some(TokenReport { lengths, normalised_edit_distance, truncated, tokens, .. }) =
+        &report.tokens
+    {
+        let span = |s: &crate::data::analysis::Summary| {
+            format!("{:.0} to {:.0}, median {:.0}", s.min, s.max, s.median)
+        };
+        row("Prompt tokens", span(&lengths.prompt));
+        row("Chosen tokens", span(&lengths.chosen));
+        row("Rejected tokens", span(&lengths.rejected));
+        row(
+            "Answers differ",
+            format!("{} (median)", format::percent(normalised_edit_distance.median)),
+        );
+        row("Tokens an epoch", format::count(*tokens as u64));
+        if *truncated > 0 {
+            row("Cut answers", format::count(*truncated as u64));
+        }
+    }
+    let reversed = report.duplicates.iter().filter(|d| d.reversed).count();
+    let repeated = report.duplicates.len() - reversed;
+    if repeated > 0 {
+        row("Repeated rows", format::count(repeated as u64));
+    }
+    if reversed > 0 {
+        row("Contradictions", format!("{reversed} rows prefer what another rejects"));
+    }
+    rows
+}
+
+/// A model folder in a few words; every fault that training would find is found.
+pub fn model_summary(folder: &Path) -> Result<ModelSummary, String> {
+    let summary = Summary::read(folder).map_err(|error| error.to_string())?;
+    let name = folder
+        .file_name()
+        .map_or_else(|| summary.architecture.clone(), |n| n.to_string_lossy().into_owned());
+    let facts = [
+        ("Architecture", summary.architecture),
+        ("Parameters", format!("{} parameters", format::parameters(summary.parameters))),
+        ("Layers", format!("{} layers", summary.layers)),
+        ("Weights", format!("{} on disk, {}", format::bytes(summary.bytes), summary.dtype)),
+    ];
+    let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    Ok(ModelSummary { path: folder.to_owned(), name, facts })
+}
+
+/// Runs under `root`, newest first.
+pub fn list_runs(root: &Path) -> Result<Vec<RunRow>, String> {
+    let runs = folder::list(root).map_err(|error| error.to_string())?;
+    Ok(runs.iter().map(run_row).collect())
+}
+
+fn run_row(run: &RunSummary) -> RunRow {
+    let mut row = RunRow {
+        folder: run.path.clone(),
+        name: run.name.clone(),
+        status: status_word(run.status).to_owned(),
+        step: run.step.unwrap_or(0),
+        can_resume: !run.checkpoints.is_empty()
+            && !matches!(run.status, RunStatus::Running | RunStatus::Finished),
+        ..RunRow::default()
+    };
+    match &run.record {
+        Ok(record) => {
+            let config = &record.config;
+            row.date = date(&record.created);
+            row.data = file_name(&config.data);
+            row.model = file_name(&config.model);
+            row.objective = match config.twin {
+                Some(twin) => format!("{} beside {}", config.objective.label(), twin.label()),
+                None => config.objective.label().to_owned(),
+            };
+        }
+        Err(_) => row.status = "Damaged".to_owned(),
+    }
+    add_final_figures(&mut row);
+    row
+}
+
+/// The last probe's figures of the kept arm, and who collapsed.
+fn add_final_figures(row: &mut RunRow) {
+    let Ok(events) = events::read(&row.folder) else { return };
+    let view = RunView::from_events(events);
+    row.steps = view.steps;
+    if let Some(kept) = view.kept() {
+        row.margin = view.last(Source::Probe, &kept.name, "rewards/margins");
+        row.chosen_change = view.last(Source::Probe, &kept.name, "change/chosen");
+    }
+    row.collapsed = view.collapses.iter().map(|c| (c.arm.clone(), c.step)).collect();
+}
+
+fn status_word(status: RunStatus) -> &'static str {
+    match status {
+        RunStatus::Running => "Running",
+        RunStatus::Finished => "Finished",
+        RunStatus::Stopped => "Stopped",
+        RunStatus::Failed => "Failed",
+        RunStatus::Interrupted => "Interrupted",
+    }
+}
+
+/// `2026-11-23T10:15:00+01:00` as `2026-11-23 10:15`.
+fn date(rfc3339: &str) -> String {
+    rfc3339.chars().take(16).map(|c| if c == 'T' { ' ' } else { c }).collect()
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+/// A run as its folder tells it.
+pub fn open_run(path: &Path) -> Result<Opened, String> {
+    let record = folder::read_record(path);
+    let events = events::read(path).map_err(|error| error.to_string())?;
+    if events.is_empty() {
+        // Without events only the record could be shown; if that is damaged too, its error is the message.
+        record.as_ref().map_err(ToString::to_string)?;
+    }
+    let mut view = RunView::from_events(events);
+    view.folder = Some(path.to_owned());
+    if folder::in_use(path) {
+        view.status = super::run_view::Status::Running;
+    }
+    let settings = record.map(|record| settings(&record.config)).unwrap_or_default();
+    Ok(Opened { folder: path.to_owned(), view, settings })
+}
+
+/// The configuration as rows: label and value of every option.
+fn settings(config: &RunConfig) -> Vec<(String, String)> {
+    let Ok(serde_json::Value::Object(values)) = serde_json::to_value(RunDraft::from(config)) else {
+        return Vec::new();
+    };
+    let text = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => text.clone(),
+        serde_json::Value::Array(items) => {
+            items.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(", ")
+        }
+        other => other.to_string(),
+    };
+    let row = |field: &crate::config::Field| {
+        Some((field.label.to_owned(), text(values.get(field.name)?)))
+    };
+    FIELDS.iter().filter_map(row).collect()
+}
+
+/// Removes a run folder. Only what looks like a run is removed, and never one that trains.
+pub fn delete_run(path: &Path) -> Result<(), String> {
+    if !folder::is_run(path) {
+        return Err(format!("{} does not look like a run, so it was left alone.", path.display()));
+    }
+    if folder::in_use(path) {
+        return Err("It is still training. Stop it first.".to_owned());
+    }
+    fs::remove_dir_all(path)
+        .map_err(|error| format!("{} could not be removed: {error}.", path.display()))
+}
+
+/// An empty folder for a new run under `root`.
+pub fn new_run_folder(root: &Path, data: &Path) -> Result<PathBuf, String> {
+    folder::new_run_path(root, data).map_err(|error| error.to_string())
+}
+
+/// Starts this program again as a worker.
+pub fn launch(job: &Job, wake: Box<dyn Fn() + Send + Sync>) -> Result<Box<dyn Trainer>, String> {
+    let exe = std::env::current_exe()
+        .map_err(|error| format!("the program cannot find itself: {error}."))?;
+    let handle =
+        WorkerHandle::spawn(&exe, &job.args, &job.run, wake).map_err(|error| error.to_string())?;
+    Ok(Box::new(handle))
+}
+
+impl Trainer for WorkerHandle {
+    fn try_events(&mut self) -> Vec<Event> {
+        WorkerHandle::try_events(self)
+    }
+
+    fn send(&mut self, command: Command) -> Result<(), String> {
+        WorkerHandle::send(self, command).map_err(|error| error.to_string())
+    }
+
+    fn log_tail(&self) -> Vec<String> {
+        WorkerHandle::log_tail(self)
+    }
+
+    fn silent_for(&self) -> f64 {
+        self.heartbeat_age().as_secs_f64()
+    }
+
+    fn phase(&self) -> String {
+        WorkerHandle::phase(self)
+    }
+
+    fn has_ended(&self) -> bool {
+        WorkerHandle::has_ended(self)
+    }
+}

@@ -1,0 +1,100 @@
+//! Work off the window's thread, and the mailbox its results come back through.
+
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Receiver, Sender};
+use std::thread;
+
+use eframe::egui::Context;
+
+use super::backend;
+use super::demo::{self, Demo};
+use super::report::{DataReport, ModelSummary, RunRow};
+use super::state::{Opened, Wanted};
+
+/// A result of background work.
+#[derive(Debug)]
+pub enum Message {
+    /// `ticket` tells whether it is still the file the window wants.
+    Data {
+        ticket: u64,
+        result: Result<DataReport, String>,
+    },
+    Model {
+        ticket: u64,
+        result: Result<ModelSummary, String>,
+    },
+    Runs(Result<Vec<RunRow>, String>),
+    Opened {
+        folder: PathBuf,
+        result: Result<Box<Opened>, String>,
+    },
+    Deleted {
+        folder: PathBuf,
+        result: Result<(), String>,
+    },
+    Demo(Result<Demo, String>),
+    Picked {
+        wanted: Wanted,
+        path: Option<PathBuf>,
+        no_dialog: bool,
+    },
+}
+
+/// Sends results and wakes the window.
+#[derive(Clone)]
+pub struct Mailbox {
+    sender: Sender<Message>,
+    ctx: Context,
+}
+
+impl Mailbox {
+    pub fn new(ctx: Context) -> (Self, Receiver<Message>) {
+        let (sender, receiver) = mpsc::channel();
+        (Self { sender, ctx }, receiver)
+    }
+
+    pub fn send(&self, message: Message) {
+        // The window may be gone already; then nobody wants the result.
+        let _ = self.sender.send(message);
+        self.ctx.request_repaint();
+    }
+
+    /// Runs `work` on a thread of its own and sends what it answers.
+    fn spawn(&self, work: impl FnOnce() -> Message + Send + 'static) {
+        let mailbox = self.clone();
+        thread::spawn(move || mailbox.send(work()));
+    }
+
+    pub fn inspect(&self, ticket: u64, data: PathBuf, model: Option<PathBuf>, max_length: usize) {
+        self.spawn(move || Message::Data {
+            ticket,
+            result: backend::inspect(&data, model.as_deref(), max_length),
+        });
+    }
+
+    pub fn read_model(&self, ticket: u64, folder: PathBuf) {
+        self.spawn(move || Message::Model { ticket, result: backend::model_summary(&folder) });
+    }
+
+    pub fn list_runs(&self, root: PathBuf) {
+        self.spawn(move || Message::Runs(backend::list_runs(&root)));
+    }
+
+    pub fn open_run(&self, folder: PathBuf) {
+        self.spawn(move || {
+            let result = backend::open_run(&folder).map(Box::new);
+            Message::Opened { folder, result }
+        });
+    }
+
+    pub fn delete_run(&self, folder: PathBuf) {
+        self.spawn(move || {
+            let result = backend::delete_run(&folder);
+            Message::Deleted { folder, result }
+        });
+    }
+
+    pub fn unpack_demo(&self, root: PathBuf) {
+        self.spawn(move || Message::Demo(demo::unpack(&root)));
+    }
+}

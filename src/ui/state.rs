@@ -1,0 +1,324 @@
+//! All that the window shows, as plain data: no egui, no threads, no files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::train::event::Event;
+
+use super::demo::Demo;
+use super::drop::Dropped;
+use super::form::Form;
+use super::report::{DataReport, ModelSummary, RunRow};
+use super::run_view::{RunView, Status};
+
+/// The four places of the left rail.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Place {
+    #[default]
+    Train,
+    Data,
+    Inspect,
+    Runs,
+}
+
+impl Place {
+    pub const ALL: [Place; 4] = [Place::Train, Place::Data, Place::Inspect, Place::Runs];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Place::Train => "Train",
+            Place::Data => "Data",
+            Place::Inspect => "Inspect",
+            Place::Runs => "Runs",
+        }
+    }
+}
+
+/// What the main charts measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scale {
+    #[default]
+    PerToken,
+    Sum,
+    /// Sums less the reference's: the r of the formulas.
+    Change,
+}
+
+impl Scale {
+    pub const ALL: [Scale; 3] = [Scale::PerToken, Scale::Sum, Scale::Change];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Scale::PerToken => "Per token",
+            Scale::Sum => "Sum",
+            Scale::Change => "Change from reference",
+        }
+    }
+
+    /// The policy's metric for `chosen` or `rejected`.
+    pub fn metric(self, answer: &str) -> String {
+        match self {
+            Scale::PerToken => format!("logps_per_token/{answer}"),
+            Scale::Sum => format!("logps/{answer}"),
+            Scale::Change => format!("change/{answer}"),
+        }
+    }
+
+    /// The reference's metric; `None` where the reference is 0 by definition.
+    pub fn reference(self, answer: &str) -> Option<String> {
+        match self {
+            Scale::PerToken => Some(format!("reference_per_token/{answer}")),
+            Scale::Sum => Some(format!("reference/{answer}")),
+            Scale::Change => None,
+        }
+    }
+}
+
+/// Something read in the background.
+#[derive(Clone, Debug, Default)]
+pub enum Loaded<T> {
+    #[default]
+    Nothing,
+    Loading,
+    Ready(Arc<T>),
+    Failed(String),
+}
+
+impl<T> Loaded<T> {
+    pub fn ready(&self) -> Option<&Arc<T>> {
+        match self {
+            Loaded::Ready(value) => Some(value),
+            _ => None,
+        }
+    }
+}
+
+/// What a file dialog, or the path field in its stead, is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    Data,
+    EvalData,
+    Model,
+    Adapter,
+    Run,
+}
+
+impl Wanted {
+    pub fn title(self) -> &'static str {
+        match self {
+            Wanted::Data => "Open a preference file",
+            Wanted::EvalData => "Open a held-out preference file",
+            Wanted::Model => "Open a model folder",
+            Wanted::Adapter => "Open an adapter folder",
+            Wanted::Run => "Open a run folder",
+        }
+    }
+
+    pub fn is_folder(self) -> bool {
+        !matches!(self, Wanted::Data | Wanted::EvalData)
+    }
+}
+
+/// A question or message in front of the window.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Dialog {
+    /// A file arrived while a run is on.
+    ReplaceDuringRun(Dropped),
+    CloseDuringRun,
+    DeleteRun(PathBuf),
+    /// No file dialog on this machine: type the path.
+    TypePath {
+        wanted: Wanted,
+        text: String,
+        error: Option<String>,
+    },
+    Message {
+        title: String,
+        text: String,
+    },
+}
+
+/// A short message in the corner.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notice {
+    pub text: String,
+    pub bad: bool,
+    /// Seconds since the program began.
+    pub since: f64,
+}
+
+/// Column by which the table of probe pairs is sorted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum PairColumn {
+    #[default]
+    Row,
+    /// Of the arm with this index.
+    Chosen(usize),
+    Rejected(usize),
+    Margin(usize),
+    Penalty(usize),
+}
+
+/// A run opened from its folder.
+#[derive(Clone, Debug)]
+pub struct Opened {
+    pub folder: PathBuf,
+    pub view: RunView,
+    /// What its `run.json` says, as rows of a table.
+    pub settings: Vec<(String, String)>,
+}
+
+/// Everything the window shows.
+#[derive(Debug, Default)]
+pub struct State {
+    pub place: Place,
+    pub form: Form,
+    /// Where the bundled demo was unpacked.
+    pub demo: Option<Demo>,
+    /// The run of this window: live, or the last one.
+    pub run: RunView,
+    pub log_tail: Vec<String>,
+    /// Seconds since the worker was last heard of.
+    pub silent_for: f64,
+    /// A stop was asked for and is not yet confirmed.
+    pub stopping: bool,
+    pub data: Loaded<DataReport>,
+    pub model: Loaded<ModelSummary>,
+    pub runs: Loaded<Vec<RunRow>>,
+    pub opened: Loaded<Opened>,
+    pub selected_run: Option<PathBuf>,
+    pub scale: Scale,
+    /// Step under the pointer, shared by all charts.
+    pub hover: Option<f64>,
+    pub sort: (PairColumn, bool),
+    pub dialog: Option<Dialog>,
+    pub notices: Vec<Notice>,
+    /// Text of the palette while it is open.
+    pub palette: Option<String>,
+    pub more_settings: bool,
+    pub dismissed_collapse: bool,
+}
+
+/// Without a sign of life for so long (seconds), the window warns; heartbeats come every second.
+pub const SILENT_AFTER: f64 = 5.0;
+
+impl State {
+    /// Folds an event of the live run in.
+    pub fn apply(&mut self, event: Event) {
+        self.silent_for = 0.0;
+        self.run.apply(event);
+        if !self.run.status.is_active() {
+            self.stopping = false;
+        }
+    }
+
+    /// A worker was started: the charts begin afresh, or go on where a resumed run stopped.
+    pub fn begin(&mut self, resumed: bool) {
+        if !resumed {
+            self.run = RunView::default();
+        }
+        self.run.status = Status::Starting("Starting the trainer".into());
+        self.silent_for = 0.0;
+        self.stopping = false;
+        self.dismissed_collapse = false;
+        self.log_tail.clear();
+    }
+
+    /// The worker's pipe closed; without an ending among its events that is a failure.
+    pub fn worker_gone(&mut self, log_tail: Vec<String>, how: &str) {
+        self.log_tail = log_tail;
+        self.stopping = false;
+        if self.run.status.is_active() {
+            self.run.status = Status::Failed {
+                message: format!(
+                    "The trainer ended without saying why ({how}). Its last words are below; \
+                     if memory ran out, resume with fewer pairs per pass or a shorter longest pair."
+                ),
+            };
+        }
+    }
+
+    /// Start would do something.
+    pub fn can_start(&self) -> bool {
+        !self.run.status.is_active() && self.start_hindrances().is_empty()
+    }
+
+    /// Why Start is off, in sentences.
+    pub fn start_hindrances(&self) -> Vec<String> {
+        let mut reasons: Vec<String> = self
+            .form
+            .complaints()
+            .iter()
+            .map(|c| format!("{}: {}", crate::config::field(c.field).label, c.message))
+            .collect();
+        if let Loaded::Failed(message) = &self.data {
+            reasons.push(format!("Preference file: {message}"));
+        }
+        if let Loaded::Failed(message) = &self.model {
+            reasons.push(format!("Model: {message}"));
+        }
+        if let Some(report) = self.data.ready()
+            && report.usable == 0
+        {
+            reasons.push("Preference file: no usable pair in it".into());
+        }
+        reasons
+    }
+
+    /// The run whose figures Inspect and the commands speak of: one opened in Runs while that place is
+    /// shown, otherwise the window's own.
+    pub fn shown_run(&self) -> &RunView {
+        match (&self.opened, self.place) {
+            (Loaded::Ready(opened), Place::Runs) => &opened.view,
+            _ => &self.run,
+        }
+    }
+
+    pub fn notify(&mut self, now: f64, text: impl Into<String>, bad: bool) {
+        self.notices.push(Notice { text: text.into(), bad, since: now });
+        if self.notices.len() > 4 {
+            self.notices.remove(0);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn start_is_off_while_a_field_complains_or_a_run_is_on() {
+        let mut state = State::default();
+        assert!(!state.can_start(), "no model is chosen yet");
+        assert!(state.start_hindrances().iter().any(|r| r.starts_with("Model")));
+        state.begin(false);
+        assert!(state.run.status.is_active());
+        assert!(!state.can_start());
+    }
+
+    #[test]
+    fn a_worker_that_vanishes_is_a_failure_but_not_after_its_ending() {
+        let mut state = State::default();
+        state.begin(false);
+        state.worker_gone(vec!["killed".into()], "signal 9");
+        assert!(
+            matches!(&state.run.status, Status::Failed { message } if message.contains("signal 9"))
+        );
+        assert_eq!(state.log_tail, ["killed"]);
+
+        state.begin(false);
+        state.apply(Event::Stopped { step: 3, checkpoint: "c".into() });
+        state.worker_gone(vec![], "exit code 3");
+        assert!(matches!(state.run.status, Status::Stopped { .. }));
+    }
+
+    #[test]
+    fn resuming_keeps_the_curves() {
+        let mut state = State::default();
+        state.run.store.push(super::super::series::Source::Probe, "dpop", "loss", 1.0, 2.0);
+        state.begin(true);
+        assert!(!state.run.store.is_empty());
+        state.begin(false);
+        assert!(state.run.store.is_empty());
+    }
+}

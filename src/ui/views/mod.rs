@@ -1,0 +1,12 @@
+//! The four places, and what they share.
+
+pub mod bottom;
+pub mod cards;
+pub mod charts;
+pub mod data;
+pub mod inspect;
+pub mod outcome;
+pub mod overlays;
+pub mod rail;
+pub mod runs;
+pub mod train;

@@ -1,0 +1,195 @@
+//! Does Train show a run, from the first look to its end, in light and dark, wide and narrow?
+
+mod window;
+
+use dpop_studio::train::event::{Command, Event};
+use dpop_studio::ui::run_view::Status;
+use dpop_studio::ui::state::{Dialog, Scale};
+use eframe::egui::accesskit::Role;
+use eframe::egui::{Key, Modifiers, Theme};
+use egui_kittest::kittest::{NodeT, Queryable};
+use window::{SMALL, USUAL, open, picture, recorded, say, start, wait};
+
+#[test]
+fn the_demo_is_chosen_and_start_works_at_once() {
+    let mut bench = open(USUAL, Theme::Dark);
+    assert_eq!(bench.state_mut().state().start_hindrances(), Vec::<String>::new());
+    let start = bench.get_by_label("Start");
+    assert!(!start.accesskit_node().is_disabled());
+    bench.get_by_label("512 pairs");
+    bench.get_by_label("tiny-math-llama");
+    picture(&mut bench, "train-ready-dark");
+    bench.get_by_label("Start").click();
+    bench.run_steps(3);
+    let script = bench.state().script.clone();
+    let args = script.borrow().jobs[0].args.clone();
+    assert_eq!(args[0], "train");
+    for flag in ["--model", "--data", "--eval-data", "--objective", "--run", "--json", "--worker"] {
+        assert!(args.iter().any(|arg| arg == flag), "{flag} in {args:?}");
+    }
+    assert!(bench.state_mut().state().run.status.is_active());
+}
+
+#[test]
+fn a_whole_run_in_the_dark() {
+    let mut bench = open(USUAL, Theme::Dark);
+    let events = recorded();
+    let half = events.len() / 2;
+    start(&mut bench, events[..half].to_vec());
+    bench.get_by_label_contains("Step 100 of 200");
+    bench.get_by_label("Pause");
+    bench.get_by_label("DPO collapses at step 70");
+    bench.get_by_label_contains("unlearning both");
+    picture(&mut bench, "train-half-dark");
+    say(&mut bench, events[half..].to_vec());
+    bench.get_by_label_contains("Adapter saved in");
+    bench.get_by_label("Open folder");
+    bench.get_by_label("Finished");
+    picture(&mut bench, "train-done-dark");
+    let state = bench.state_mut().state();
+    assert_eq!(state.run.collapses[0].step, 70);
+    assert!(matches!(state.run.status, Status::Finished { .. }));
+}
+
+#[test]
+fn light_and_narrow_with_every_scale() {
+    for (size, theme, name) in [
+        (USUAL, Theme::Light, "usual-light"),
+        (SMALL, Theme::Light, "small-light"),
+        (SMALL, Theme::Dark, "small-dark"),
+    ] {
+        let mut bench = open(size, theme);
+        start(&mut bench, recorded());
+        picture(&mut bench, &format!("train-{name}"));
+        bench.get_by_label("Sum").click();
+        bench.run_steps(3);
+        assert_eq!(bench.state_mut().state().scale, Scale::Sum);
+        bench.get_by_label("Change from reference").click();
+        bench.run_steps(3);
+        assert_eq!(bench.state_mut().state().scale, Scale::Change);
+        picture(&mut bench, &format!("train-{name}-change"));
+    }
+}
+
+#[test]
+fn hovering_reads_every_series_at_that_step() {
+    let mut bench = open(USUAL, Theme::Dark);
+    start(&mut bench, recorded());
+    bench.hover_at(eframe::egui::pos2(800.0, 330.0));
+    bench.run_steps(4);
+    let step = bench.state_mut().state().hover.expect("the cursor stands at a step");
+    assert_eq!(step % 10.0, 0.0, "only recorded steps are read");
+    bench.get_by_label(&format!("Step {step:.0}"));
+    picture(&mut bench, "train-hover-dark");
+}
+
+#[test]
+fn start_is_off_while_a_field_complains() {
+    let mut bench = open(USUAL, Theme::Light);
+    bench.state_mut().state().form.set("beta", "-1");
+    bench.state_mut().state().form.set("rank", "two");
+    bench.run_steps(3);
+    let start = bench.get_by_label("Start");
+    assert!(start.accesskit_node().is_disabled());
+    bench.get_by_label("“two” is no number");
+    bench.key_press_modifiers(Modifiers::COMMAND, Key::Enter);
+    bench.run_steps(2);
+    assert!(bench.state().script.borrow().jobs.is_empty());
+    picture(&mut bench, "train-complaints-light");
+}
+
+#[test]
+fn typing_into_a_field_reaches_the_configuration() {
+    let mut bench = open(USUAL, Theme::Dark);
+    let beta = bench.get_by_role_and_label(Role::TextInput, "beta");
+    assert_eq!(beta.value().as_deref(), Some("0.1"));
+    beta.focus();
+    bench.run_steps(2);
+    bench.key_press_modifiers(Modifiers::COMMAND, Key::A);
+    bench.get_by_role_and_label(Role::TextInput, "beta").type_text("0.25");
+    bench.run_steps(3);
+    let config = bench.state_mut().state().form.config().expect("valid");
+    assert_eq!(config.beta, 0.25);
+}
+
+#[test]
+fn pause_resume_stop_are_sent_and_shown() {
+    let mut bench = open(USUAL, Theme::Dark);
+    let events = recorded();
+    start(&mut bench, events[..12].to_vec());
+    bench.get_by_label("Pause").click();
+    bench.run_steps(2);
+    say(&mut bench, [Event::Paused { step: 50 }]);
+    bench.get_by_label("Paused");
+    picture(&mut bench, "train-paused-dark");
+    bench.get_by_label("Resume").click();
+    bench.run_steps(2);
+    say(&mut bench, [Event::Resumed { step: 50 }]);
+    bench.get_by_label("Stop and save").click();
+    bench.run_steps(2);
+    bench.get_by_label("Saving and stopping");
+    assert_eq!(
+        bench.state().script.borrow().heard,
+        [Command::Pause, Command::Resume, Command::Stop]
+    );
+    say(&mut bench, [Event::Stopped { step: 51, checkpoint: "/runs/r/checkpoint-51".into() }]);
+    bench.get_by_label("Stopped at step 51");
+    bench.get_by_label("Start");
+}
+
+#[test]
+fn a_dead_worker_is_explained_with_its_last_words() {
+    let mut bench = open(USUAL, Theme::Dark);
+    start(&mut bench, recorded()[..20].to_vec());
+    say(&mut bench, [Event::Checkpoint { step: 90, path: "/runs/r/checkpoint-90".into() }]);
+    bench.state().script.borrow_mut().silent_for = 9.0;
+    bench.run_steps(3);
+    bench.get_by_label_contains("No sign of life");
+    let message = "The GPU was lost: VK_ERROR_DEVICE_LOST. Resume with fewer pairs per pass.";
+    {
+        let mut script = bench.state().script.borrow_mut();
+        script.log = vec!["burn: out of memory".into(), "trainer: giving up".into()];
+        script.say.push_back(Event::Failed { message: message.into() });
+        script.ended = true;
+    }
+    bench.run_steps(4);
+    bench.get_by_label(message);
+    bench.get_by_label("trainer: giving up");
+    picture(&mut bench, "train-failed-dark");
+    bench.get_by_label("Resume").click();
+    bench.run_steps(3);
+    let jobs = bench.state().script.borrow().jobs.clone();
+    assert_eq!(jobs[1].args[1], "--resume");
+}
+
+#[test]
+fn quitting_during_a_run_asks_first() {
+    let mut bench = open(USUAL, Theme::Dark);
+    start(&mut bench, recorded()[..20].to_vec());
+    let viewport = bench.input_mut().viewports.entry(eframe::egui::ViewportId::ROOT).or_default();
+    viewport.events.push(eframe::egui::ViewportEvent::Close);
+    bench.step();
+    if let Some(viewport) = bench.input_mut().viewports.get_mut(&eframe::egui::ViewportId::ROOT) {
+        viewport.events.clear();
+    }
+    bench.run_steps(2);
+    assert_eq!(bench.state_mut().state().dialog, Some(Dialog::CloseDuringRun));
+    picture(&mut bench, "train-close-question");
+    bench.get_by_label("Save and close").click();
+    bench.run_steps(2);
+    assert_eq!(bench.state().script.borrow().heard, [Command::Stop]);
+    assert!(bench.state_mut().state().stopping);
+}
+
+#[test]
+fn the_palette_runs_commands() {
+    let mut bench = open(USUAL, Theme::Dark);
+    bench.key_press_modifiers(Modifiers::COMMAND, Key::K);
+    bench.run_steps(3);
+    bench.get_by_label("Find a command").type_text("runs");
+    bench.run_steps(3);
+    picture(&mut bench, "palette-dark");
+    bench.key_press(Key::Enter);
+    bench.run_steps(3);
+    wait(&mut bench, "the place", |state| state.place == dpop_studio::ui::state::Place::Runs);
+}
