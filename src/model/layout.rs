@@ -81,8 +81,8 @@ impl PackedBatch {
         let unscored = usize::from(pair.prompt_ids.is_empty());
         let prompt = pair.prompt_ids.len();
         let first = self.targets.len();
-        for t in unscored..shared {
-            self.push_entry(start + prompt + t - 1, chosen[t]);
+        for (t, &id) in chosen[..shared].iter().enumerate().skip(unscored) {
+            self.push_entry(start + prompt + t - 1, id);
         }
         let after_shared = self.targets.len();
         self.push_tail(chosen, shared, prefix.len(), prefix_end, prefix_end);

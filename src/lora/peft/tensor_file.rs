@@ -45,7 +45,7 @@ pub fn write(out: &mut impl Write, tensors: &[NamedTensor<'_>]) -> io::Result<()
     header.insert("__metadata__".into(), serde_json::json!({"format": "pt"}));
     let mut offset = 0usize;
     for tensor in tensors {
-        let end = offset + tensor.values.len() * size_of::<f32>();
+        let end = offset + size_of_val(tensor.values);
         if tensor.shape.iter().product::<usize>() != tensor.values.len() {
             return Err(io::Error::other(format!(
                 "tensor `{}` has shape {:?} but {} values",
