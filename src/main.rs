@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
+use dpop_studio::cli;
+
 fn main() -> ExitCode {
-    eprintln!("error: no command is built in yet.");
-    ExitCode::from(2)
+    cli::main(None)
 }
