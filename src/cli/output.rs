@@ -65,9 +65,14 @@ impl From<io::Error> for CliError {
     }
 }
 
-/// Says something on stderr that does not end the command.
+/// Warns on stderr of something that does not end the command.
 pub fn warn(message: &str) {
-    drop(writeln!(io::stderr(), "warning: {message}"));
+    note(&format!("warning: {message}"));
+}
+
+/// A line on stderr; when stderr is closed there is nobody left to tell.
+pub fn note(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
 }
 
 /// stdout, buffered: every write can fail with a closed pipe, which ends the command quietly.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::STOPPED;
 use super::args::TrainArgs;
-use super::output::{CliError, warn};
+use super::output::{CliError, note};
 use super::progress::Progress;
 use crate::config::RunDraft;
 use crate::train::event::{Command, Event};
@@ -66,7 +66,7 @@ fn stop_on_signals(controls: &Arc<Controls>) -> Result<(), CliError> {
         if times.fetch_add(1, Ordering::Relaxed) > 0 {
             std::process::exit(ABORTED);
         }
-        warn("stopping: saving a checkpoint (once more to abort)");
+        note("stopping: saving a checkpoint (once more to abort)");
         controls.apply(Command::Stop);
     })
     .map_err(|error| CliError::Failure(format!("cannot listen for Ctrl-C: {error}.")))
