@@ -2,7 +2,12 @@
 
 use std::process::ExitCode;
 
+use dpop_studio::cli;
+
 fn main() -> ExitCode {
-    eprintln!("error: no command is built in yet.");
-    ExitCode::from(2)
+    #[cfg(feature = "window")]
+    let window: Option<cli::OpenWindow> = Some(dpop_studio::ui::run);
+    #[cfg(not(feature = "window"))]
+    let window = None;
+    cli::main(window)
 }

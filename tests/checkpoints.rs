@@ -32,20 +32,15 @@ fn state(step: usize) -> TrainState {
         dropout: 0.0,
         rslora: false,
     };
-    let sites = peft::sites(&model(), config.rank, &config.targets);
-    let last = sites.last().unwrap();
-    let length = last.offset + config.rank * (last.input + last.output);
+    let empty = LoraAdapter::zeros(config, &model());
     let arm = |name: &str, seed: f32| {
-        let values = |salt: f32| {
-            (0..length).map(|i| ((i as f32 + salt) * 0.7).sin() / (step as f32 + seed)).collect()
+        let values = |salt: f32| -> Vec<f32> {
+            let value = |i: usize| ((i as f32 + salt) * 0.7).sin() / (step as f32 + seed);
+            (0..empty.values.len()).map(value).collect()
         };
         ArmState {
             name: name.into(),
-            adapter: LoraAdapter {
-                config: config.clone(),
-                sites: sites.clone(),
-                values: values(1.0),
-            },
+            adapter: LoraAdapter { values: values(1.0), ..empty.clone() },
             first_moment: values(2.0),
             second_moment: values(3.0),
             collapsed_at: (name == "dpo").then_some(step / 2),

@@ -9,6 +9,7 @@ mod python_json;
 mod row;
 pub mod source;
 pub mod template;
+pub mod token_ids;
 pub mod tokenizer;
 
 pub use inspect::{InspectReport, inspect};

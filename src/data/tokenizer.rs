@@ -70,10 +70,12 @@ pub struct TokenizedDataset {
     pub without_template: usize,
 }
 
-/// What became of one pair.
-enum Outcome {
-    Kept { pair: TokenizedPair, truncated: bool, mismatch: bool, plain: bool },
-    Dropped(Skipped),
+/// A pair that can be trained on.
+pub(super) struct Kept {
+    pub pair: TokenizedPair,
+    pub truncated: bool,
+    pub mismatch: bool,
+    pub plain: bool,
 }
 
 impl Tokenizer {
@@ -192,36 +194,10 @@ impl Tokenizer {
     /// Dropped and reported: rows whose prompt alone fills `max_length`, rows whose answers are equal
     /// after the cut, rows with ids the model does not know, conversations the template refuses.
     pub fn tokenize(&self, dataset: &Dataset, max_length: usize) -> TokenizedDataset {
-        let outcomes: Vec<Outcome> = dataset
-            .pairs
-            .par_iter()
-            .map(|pair| {
-                self.tokenize_pair(pair, max_length).unwrap_or_else(|drop| {
-                    Outcome::Dropped(Skipped {
-                        row: pair.row,
-                        line: None,
-                        field: Some(drop.field.to_owned()),
-                        reason: drop.reason,
-                    })
-                })
-            })
-            .collect();
-        let mut out = TokenizedDataset::default();
-        for outcome in outcomes {
-            match outcome {
-                Outcome::Kept { pair, truncated, mismatch, plain } => {
-                    out.pairs.push(pair);
-                    out.truncated += usize::from(truncated);
-                    out.prefix_mismatch += usize::from(mismatch);
-                    out.without_template += usize::from(plain);
-                }
-                Outcome::Dropped(skipped) => out.skipped.push(skipped),
-            }
-        }
-        out
+        collect(dataset, |pair| self.tokenize_pair(pair, max_length))
     }
 
-    fn tokenize_pair(&self, pair: &PreferencePair, max_length: usize) -> Result<Outcome, Drop> {
+    fn tokenize_pair(&self, pair: &PreferencePair, max_length: usize) -> Result<Kept, Drop> {
         let mut plain = false;
         let (prompt, chosen, rejected, mismatch) =
             match (&pair.prompt, &pair.chosen, &pair.rejected) {
@@ -260,7 +236,7 @@ impl Tokenizer {
             rejected_ids: rejected,
         };
         let (pair, truncated) = fit(whole, max_length)?;
-        Ok(Outcome::Kept { pair, truncated, mismatch, plain })
+        Ok(Kept { pair, truncated, mismatch, plain })
     }
 
     /// Prompt, prompt + chosen, prompt + rejected, each tokenised whole; answers end with EOS.
@@ -309,33 +285,71 @@ impl Tokenizer {
     }
 
     fn check_ids(&self, field: &'static str, ids: &[u32]) -> Result<(), Drop> {
-        let known = self.model_vocab.unwrap_or(self.vocab_size);
-        match ids.iter().find(|id| **id as usize >= known) {
-            Some(id) => Err(Drop::new(
-                field,
-                format!(
-                    "has token id {id}, but the model knows ids below {known}; tokenise with this model's tokenizer"
-                ),
-            )),
-            None => Ok(()),
+        check_ids(self.model_vocab.unwrap_or(self.vocab_size), field, ids)
+    }
+}
+
+/// Every pair through `tokenize`, in parallel, in the order of the file.
+pub(super) fn collect(
+    dataset: &Dataset,
+    tokenize: impl Fn(&PreferencePair) -> Result<Kept, Drop> + Sync,
+) -> TokenizedDataset {
+    let outcomes: Vec<_> = dataset
+        .pairs
+        .par_iter()
+        .map(|pair| tokenize(pair).map_err(|drop| (pair.row, drop)))
+        .collect();
+    let mut out = TokenizedDataset::default();
+    for outcome in outcomes {
+        match outcome {
+            Ok(Kept { pair, truncated, mismatch, plain }) => {
+                out.pairs.push(pair);
+                out.truncated += usize::from(truncated);
+                out.prefix_mismatch += usize::from(mismatch);
+                out.without_template += usize::from(plain);
+            }
+            Err((row, Drop { field, reason })) => {
+                out.skipped.push(Skipped {
+                    row,
+                    line: None,
+                    field: Some(field.to_owned()),
+                    reason,
+                });
+            }
         }
+    }
+    out
+}
+
+pub(super) fn check_ids(known: usize, field: &'static str, ids: &[u32]) -> Result<(), Drop> {
+    match ids.iter().find(|id| **id as usize >= known) {
+        Some(id) => Err(Drop::new(
+            field,
+            format!(
+                "has token id {id}, but the model knows ids below {known}; tokenise with this model's tokenizer"
+            ),
+        )),
+        None => Ok(()),
     }
 }
 
 /// A pair that cannot be trained on.
-struct Drop {
+pub(super) struct Drop {
     field: &'static str,
     reason: String,
 }
 
 impl Drop {
-    fn new(field: &'static str, reason: impl Into<String>) -> Self {
+    pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
         Self { field, reason: reason.into() }
     }
 }
 
 /// Cuts a pair to `max_length` tokens a side, and drops what then teaches nothing.
-fn fit(mut pair: TokenizedPair, max_length: usize) -> Result<(TokenizedPair, bool), Drop> {
+pub(super) fn fit(
+    mut pair: TokenizedPair,
+    max_length: usize,
+) -> Result<(TokenizedPair, bool), Drop> {
     let prompt = pair.prompt_ids.len();
     if prompt == 0 {
         return Err(Drop::new(

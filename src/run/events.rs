@@ -35,7 +35,8 @@ impl EventLog {
     }
 
     /// Opens the log of a run that goes on after `step` updates: a torn end is cut, and so is everything
-    /// from the first event of a later step on, so that the charts do not fork. A missing file is made.
+    /// from the first event of a later step on, so that the charts do not fork. A run that goes on before its
+    /// first update measures again, so its log begins anew. A missing file is made.
     pub fn resume(run: &Path, step: usize) -> Result<EventLog, FileError> {
         let path = run.join(FILE);
         let open = || {
@@ -45,7 +46,7 @@ impl EventLog {
                 .create(true)
                 .truncate(false)
                 .open(&path)?;
-            let keep = length_up_to(&mut file, step)?;
+            let keep = if step == 0 { 0 } else { length_up_to(&mut file, step)? };
             if keep < file.metadata()?.len() {
                 file.set_len(keep)?;
                 file.sync_all()?;

@@ -2,6 +2,10 @@
 
 pub mod client;
 pub mod device;
+pub mod observer;
+pub mod pairs;
+pub mod prepare;
 pub mod protocol;
 pub mod self_test;
+pub mod session;
 pub mod split;

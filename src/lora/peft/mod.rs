@@ -67,33 +67,6 @@ pub enum PeftError {
     NotFinite { path: PathBuf, name: String },
 }
 
-/// Input and output width of a linear layer that can carry an adapter.
-pub fn dimensions(model: &ModelConfig, target: Target) -> (usize, usize) {
-    let heads = model.num_heads * model.head_dim;
-    let kv_heads = model.num_kv_heads * model.head_dim;
-    match target {
-        Target::Q => (model.hidden_size, heads),
-        Target::K | Target::V => (model.hidden_size, kv_heads),
-        Target::O => (heads, model.hidden_size),
-        Target::Gate | Target::Up => (model.hidden_size, model.intermediate_size),
-        Target::Down => (model.intermediate_size, model.hidden_size),
-    }
-}
-
-/// The adapted layers of `model`, ordered by layer and then as in [`Target::ALL`].
-pub fn sites(model: &ModelConfig, rank: usize, targets: &[Target]) -> Vec<Site> {
-    let mut sites = Vec::new();
-    let mut offset = 0;
-    for layer in 0..model.num_layers {
-        for target in Target::ALL.into_iter().filter(|target| targets.contains(target)) {
-            let (input, output) = dimensions(model, target);
-            sites.push(Site { layer, target, input, output, offset });
-            offset += rank * (input + output);
-        }
-    }
-    sites
-}
-
 /// Name of a site's module in PEFT files, without `.lora_A.weight`.
 fn module_path(site: &Site) -> String {
     format!(
@@ -261,10 +234,10 @@ pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
             return Err(PeftError::NotFinite { path, name: name.clone() });
         }
     }
-    let sites = sites(model, config.rank, &config.targets);
-    let values = take_named(&path, &sites, config.rank, "", &mut tensors)?;
+    let mut adapter = LoraAdapter::zeros(config, model);
+    adapter.values = take_named(&path, &adapter.sites, adapter.config.rank, "", &mut tensors)?;
     refuse_unused(&path, tensors)?;
-    Ok(LoraAdapter { config, sites, values })
+    Ok(adapter)
 }
 
 /// Reads `adapter_config.json` alone.

@@ -1,0 +1,104 @@
+//! How every command writes and fails.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use crate::worker::session::SessionError;
+
+/// An error with its exit code; printed as `error: ...` on stderr.
+#[derive(Debug)]
+pub enum CliError {
+    /// Bad usage or input: exit code 2. One line per complaint.
+    Input(Vec<String>),
+    /// Failure: exit code 1.
+    Failure(String),
+    /// stdout was closed by its reader: nothing to say, exit code 0.
+    Closed,
+}
+
+impl CliError {
+    pub fn input(error: impl Into<anyhow::Error>) -> CliError {
+        CliError::Input(vec![format!("{:#}", error.into())])
+    }
+
+    pub fn failure(error: impl Into<anyhow::Error>) -> CliError {
+        CliError::Failure(format!("{:#}", error.into()))
+    }
+
+    /// Tells on stderr and answers the exit code.
+    pub fn print(&self) -> ExitCode {
+        let mut stderr = io::stderr().lock();
+        // When stderr itself is closed there is nobody left to tell.
+        let mut print = |message: &str| drop(writeln!(stderr, "error: {message}"));
+        match self {
+            CliError::Input(messages) => {
+                messages.iter().for_each(|message| print(message));
+                ExitCode::from(2)
+            }
+            CliError::Failure(message) => {
+                print(message);
+                ExitCode::from(1)
+            }
+            CliError::Closed => ExitCode::SUCCESS,
+        }
+    }
+}
+
+impl From<SessionError> for CliError {
+    fn from(error: SessionError) -> CliError {
+        match error {
+            SessionError::Input(error) => CliError::input(error),
+            SessionError::Failure(error) => CliError::failure(error),
+        }
+    }
+}
+
+impl From<io::Error> for CliError {
+    /// Of writing to stdout.
+    fn from(error: io::Error) -> CliError {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => CliError::Closed,
+            _ => CliError::Failure(format!(
+                "cannot write the output: {error}. Choose another place for it."
+            )),
+        }
+    }
+}
+
+/// Warns on stderr of something that does not end the command.
+pub fn warn(message: &str) {
+    note(&format!("warning: {message}"));
+}
+
+/// A line on stderr; when stderr is closed there is nobody left to tell.
+pub fn note(message: &str) {
+    let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// stdout, buffered: every write can fail with a closed pipe, which ends the command quietly.
+pub struct Out(io::BufWriter<io::StdoutLock<'static>>);
+
+impl Out {
+    pub fn new() -> Out {
+        Out(io::BufWriter::new(io::stdout().lock()))
+    }
+
+    pub fn line(&mut self, text: &str) -> Result<(), CliError> {
+        Ok(writeln!(self.0, "{text}")?)
+    }
+
+    pub fn json(&mut self, value: &impl serde::Serialize) -> Result<(), CliError> {
+        let text = serde_json::to_string_pretty(value).map_err(CliError::failure)?;
+        self.line(&text)
+    }
+
+    pub fn finish(mut self) -> Result<(), CliError> {
+        Ok(self.0.flush()?)
+    }
+}
+
+impl Default for Out {
+    fn default() -> Out {
+        Out::new()
+    }
+}

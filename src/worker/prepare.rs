@@ -1,0 +1,246 @@
+//! Everything a run needs before its first step, read and checked in the order in which a person can be
+//! told soonest what is wrong.
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use super::device::{self, Choice};
+use super::pairs::read_pairs;
+use super::self_test;
+use super::session::{Outside, SessionError};
+use super::split::split;
+use crate::config::{EvalSource, RunConfig};
+use crate::data::pair::TokenizedPair;
+use crate::lora::{LoraAdapter, peft};
+use crate::model::Model;
+use crate::model::checkpoint::model_hash;
+use crate::run::durable::{self, FileError};
+use crate::run::folder::{DeviceRecord, Inputs, RunRecord};
+
+/// A run ready to start.
+pub struct Prepared {
+    pub model: Model,
+    pub train: Vec<TokenizedPair>,
+    pub probe: Vec<TokenizedPair>,
+    pub init: Option<LoraAdapter>,
+    pub inputs: Inputs,
+    pub device: DeviceRecord,
+    /// Skipped rows and the like, in words.
+    pub warnings: Vec<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum PrepareError {
+    #[error(
+        "{what} {path} is not what this run began with: its SHA-256 was {recorded} and is now {found}. Put the old \
+         one back, or start a new run."
+    )]
+    Changed { what: &'static str, path: PathBuf, recorded: String, found: String },
+    #[error(
+        "{path} was made with {field} {found}, but this run has {wanted}. Give --{field} {found}."
+    )]
+    InitAdapter { path: PathBuf, field: &'static str, found: String, wanted: String },
+    #[error("cannot tell where {path} lies ({source}). Give its full path.")]
+    Path { path: PathBuf, source: std::io::Error },
+}
+
+/// The configuration with full paths, so that a run can be resumed from any folder.
+pub fn absolute(mut config: RunConfig) -> Result<RunConfig, PrepareError> {
+    config.model = full(&config.model)?;
+    config.data = full(&config.data)?;
+    config.init_adapter = config.init_adapter.as_deref().map(full).transpose()?;
+    if let EvalSource::File(path) = &mut config.eval {
+        *path = full(path)?;
+    }
+    Ok(config)
+}
+
+/// `path` from the root; links stay as they are.
+pub fn full(path: &Path) -> Result<PathBuf, PrepareError> {
+    std::path::absolute(path).map_err(|source| PrepareError::Path { path: path.into(), source })
+}
+
+/// Reads and checks data, model and device. `None`: the run was asked to stop meanwhile.
+///
+/// With the `record` of a run to be resumed, inputs that changed since are refused.
+pub fn prepare(
+    config: &RunConfig,
+    record: Option<&RunRecord>,
+    outside: &Outside,
+) -> Result<Option<Prepared>, SessionError> {
+    let stopped = || outside.controls.stop_asked();
+    outside.enter("reading the data");
+    let mut warnings = Vec::new();
+    let mut read = |path: &Path| {
+        let read =
+            read_pairs(path, &config.model, config.max_length).map_err(SessionError::input)?;
+        warnings.extend(read.warnings);
+        Ok::<_, SessionError>(read.pairs)
+    };
+    let pairs = read(&config.data)?;
+    let eval = match &config.eval {
+        EvalSource::File(path) => Some(read(path)?),
+        EvalSource::Fraction(_) => None,
+    };
+    let (train, probe) = split(config, pairs, eval).map_err(SessionError::input)?;
+    if stopped() {
+        return Ok(None);
+    }
+    outside.enter("checking the model's files");
+    let inputs = hash_inputs(config)?;
+    if let Some(record) = record {
+        refuse_changed(config, &record.inputs, &inputs).map_err(SessionError::input)?;
+    }
+    outside.enter("choosing the device");
+    let choice = device::choose(&config.device).map_err(SessionError::input)?;
+    let device = device_record(&choice);
+    if let Some(record) = record
+        && record.device != device
+    {
+        warnings.push(format!(
+            "this run began on {} and goes on on {}: figures may differ in the last digits",
+            record.device.name, device.name
+        ));
+    }
+    if stopped() {
+        return Ok(None);
+    }
+    let opened = choice.open().map_err(SessionError::failure)?;
+    if choice.adapter.is_some() {
+        // A GPU with a driver that computes wrong gradients trains a wrong model without a word.
+        outside.enter("testing the GPU");
+        self_test::run(&opened, &choice.label).map_err(SessionError::failure)?;
+    }
+    if stopped() {
+        return Ok(None);
+    }
+    outside.enter("loading the model");
+    let model = Model::load(&config.model, &opened).map_err(SessionError::input)?;
+    let init = match &config.init_adapter {
+        Some(path) if record.is_none() => Some(load_init(path, config, &model)?),
+        _ => None,
+    };
+    if stopped() {
+        return Ok(None);
+    }
+    Ok(Some(Prepared { model, train, probe, init, inputs, device, warnings }))
+}
+
+fn device_record(choice: &Choice) -> DeviceRecord {
+    let (kind, api, driver) = match &choice.adapter {
+        Some(adapter) => {
+            (format!("{:?}", adapter.kind), adapter.api.to_string(), adapter.driver.clone())
+        }
+        None => ("native".into(), "Flex".into(), String::new()),
+    };
+    DeviceRecord { name: choice.label.clone(), kind: kind.to_lowercase(), api, driver }
+}
+
+fn hash_inputs(config: &RunConfig) -> Result<Inputs, SessionError> {
+    let hash =
+        |path: &Path| durable::record_of(path).map(|file| file.sha256).map_err(SessionError::input);
+    Ok(Inputs {
+        model: model_hash(&config.model).map_err(SessionError::input)?,
+        tokenizer: hash_tokenizer(&config.model)?,
+        data: hash(&config.data)?,
+        eval_data: match &config.eval {
+            EvalSource::File(path) => Some(hash(path)?),
+            EvalSource::Fraction(_) => None,
+        },
+    })
+}
+
+/// Files of a model folder that decide how text becomes token ids.
+const TOKENIZER_FILES: [&str; 5] = [
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "generation_config.json",
+];
+
+/// SHA-256 over names and contents of the tokenizer's files, as far as they are there.
+fn hash_tokenizer(model: &Path) -> Result<String, SessionError> {
+    let mut hasher = Sha256::new();
+    for name in TOKENIZER_FILES {
+        match std::fs::read(model.join(name)) {
+            Ok(bytes) => {
+                hasher.update(name);
+                hasher.update((bytes.len() as u64).to_le_bytes());
+                hasher.update(bytes);
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                return Err(SessionError::input(FileError::new("read", &model.join(name), error)));
+            }
+        }
+    }
+    Ok(durable::hex(&hasher.finalize()))
+}
+
+/// A run that goes on with other inputs would be neither the old run nor a new one.
+fn refuse_changed(
+    config: &RunConfig,
+    recorded: &Inputs,
+    found: &Inputs,
+) -> Result<(), PrepareError> {
+    let eval_path = match &config.eval {
+        EvalSource::File(path) => path.clone(),
+        EvalSource::Fraction(_) => PathBuf::new(),
+    };
+    let none = String::new();
+    let rows = [
+        ("the base model", &config.model, &recorded.model, &found.model),
+        ("the tokenizer in", &config.model, &recorded.tokenizer, &found.tokenizer),
+        ("the data file", &config.data, &recorded.data, &found.data),
+        (
+            "the held-out file",
+            &eval_path,
+            recorded.eval_data.as_ref().unwrap_or(&none),
+            found.eval_data.as_ref().unwrap_or(&none),
+        ),
+    ];
+    for (what, path, recorded, found) in rows {
+        if recorded != found {
+            let (recorded, found) = (recorded.clone(), found.clone());
+            return Err(PrepareError::Changed { what, path: path.clone(), recorded, found });
+        }
+    }
+    Ok(())
+}
+
+/// Reads `--init-adapter` and checks that it is of the shape this run trains.
+fn load_init(path: &Path, config: &RunConfig, model: &Model) -> Result<LoraAdapter, SessionError> {
+    let mut adapter = peft::load(path, &model.config).map_err(SessionError::input)?;
+    let refuse = |field, found: String, wanted: String| {
+        Err(SessionError::input(PrepareError::InitAdapter {
+            path: path.into(),
+            field,
+            found,
+            wanted,
+        }))
+    };
+    let names = |targets: &[crate::config::Target]| {
+        let mut targets = targets.to_vec();
+        targets.sort();
+        let names: Vec<&str> =
+            targets.iter().map(|t| t.module_name().trim_end_matches("_proj")).collect();
+        names.join(",")
+    };
+    let made = &adapter.config;
+    if made.rank != config.rank {
+        return refuse("rank", made.rank.to_string(), config.rank.to_string());
+    }
+    if made.alpha != config.alpha {
+        return refuse("alpha", made.alpha.to_string(), config.alpha.to_string());
+    }
+    if names(&made.targets) != names(&config.targets) {
+        return refuse("targets", names(&made.targets), names(&config.targets));
+    }
+    if made.rslora != config.rslora {
+        return refuse("rslora", made.rslora.to_string(), config.rslora.to_string());
+    }
+    adapter.config.dropout = config.dropout;
+    Ok(adapter)
+}
