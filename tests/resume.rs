@@ -10,7 +10,7 @@ use dpop_studio::config::{RunConfig, RunDraft, Twin};
 use dpop_studio::run::{checkpoint, events};
 use dpop_studio::train::event::{Command, Event};
 use dpop_studio::worker::protocol::{Controls, Reporter};
-use dpop_studio::worker::session::{self, Ending, Job, Outside};
+use dpop_studio::worker::session::{self, Ending, Job, Outside, SessionError};
 use program::{demo_model, demo_pairs};
 
 /// Asks for a stop as soon as a given step is reported, and keeps what it hears.
@@ -59,8 +59,8 @@ fn config(data: &Path) -> RunConfig {
         weight_decay: Some(0.01),
         warmup_steps: Some(5),
         steps: Some(40),
-        batch_pairs: Some(4),
-        micro_batch_pairs: Some(2),
+        batch_pairs: Some(2),
+        micro_batch_pairs: Some(1),
         rank: Some(4),
         dropout: Some(0.1),
         probe_pairs: Some(4),
@@ -95,7 +95,7 @@ fn stopped_and_resumed_ends_with_the_same_bytes() {
     let root = tempfile::tempdir().unwrap();
     let data = root.path().join("pairs.jsonl");
     let text = fs::read_to_string(demo_pairs()).unwrap();
-    fs::write(&data, text.lines().take(60).collect::<Vec<_>>().join("\n")).unwrap();
+    fs::write(&data, text.lines().take(40).collect::<Vec<_>>().join("\n")).unwrap();
     let (straight, broken) = (root.path().join("straight"), root.path().join("broken"));
 
     let new = |run: &Path| Job::New { config: Box::new(config(&data)), run: Some(run.into()) };
@@ -211,4 +211,38 @@ fn a_stop_while_loading_leaves_nothing() {
     assert!(!path.exists());
     let heard = reporter.heard.lock().unwrap();
     assert!(matches!(heard.last(), Some(Event::Stopped { step: 0, .. })));
+}
+
+#[test]
+fn a_panic_is_reported_and_the_run_can_go_on() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    let mut config = config(&demo_pairs());
+    config.budget = dpop_studio::config::Budget::Steps(6);
+    config.save_every = 2;
+    /// Stands for any code below the loop that panics, as a driver that runs out of memory does.
+    struct Panics(Mutex<Vec<Event>>);
+    impl Reporter for Panics {
+        fn report(&self, event: &Event) {
+            assert!(!matches!(event, Event::Step { step: 5, .. }), "out of device memory");
+            self.0.lock().unwrap().push(event.clone());
+        }
+    }
+    let reporter = Arc::new(Panics(Mutex::default()));
+    let outside = Outside {
+        reporter: Arc::clone(&reporter) as Arc<dyn Reporter>,
+        controls: Arc::default(),
+        phase: Arc::default(),
+    };
+    let job = Job::New { config: Box::new(config), run: Some(path.clone()) };
+    let error = session::run(job, &outside).unwrap_err();
+    assert!(matches!(error, SessionError::Failure(_)));
+    assert!(error.message().contains("out of device memory"), "{}", error.message());
+    let last = reporter.0.lock().unwrap().last().cloned();
+    assert_eq!(last, Some(Event::Failed { message: error.message() }));
+    assert_eq!(events::last(&path), last, "the folder knows it too");
+    let (_, heard) = run(Job::Resume { run: path.clone() }, None);
+    assert!(heard.iter().any(|event| matches!(event, Event::Started { from_step: 4, .. })));
+    let steps = curve(&path).iter().filter(|e| matches!(e, Event::Step { .. })).count();
+    assert_eq!(steps, 6);
 }
