@@ -56,7 +56,7 @@ pub const DARK: Tokens = Tokens {
     text: rgb(0xE7EBF3),
     text_muted: rgb(0xA3AEC2),
     text_faint: rgb(0x76829A),
-    accent: rgb(0x3D7BF5),
+    accent: rgb(0x3470E8),
     on_accent: rgb(0xFFFFFF),
     chosen: rgb(0x5AA2FF),
     rejected: rgb(0xFFA24C),

@@ -130,7 +130,8 @@ fn run_row(ui: &mut Ui, row: &RunRow, selected: bool) -> bool {
                             });
                         });
                     });
-                    let mut line = vec![row.date.clone(), row.objective.clone()];
+                    quiet(ui, row.date.clone(), t);
+                    let mut line = vec![row.objective.clone()];
                     line.push(format!("{} of {} steps", row.step, row.steps));
                     quiet(
                         ui,
