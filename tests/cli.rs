@@ -314,3 +314,21 @@ fn a_closed_pipe_is_quiet() {
     child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
     assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
 }
+
+#[test]
+fn training_goes_on_when_nobody_reads_along() {
+    for json in [true, false] {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("run");
+        let mut command = train(&path, &["--steps", "3"]);
+        if json {
+            command.arg("--json");
+        }
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stdout.take());
+        let mut stderr = String::new();
+        child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        assert_eq!((child.wait().unwrap().code(), stderr.as_str()), (Some(0), ""));
+        assert!(path.join("adapter/adapter_model.safetensors").is_file());
+    }
+}

@@ -43,7 +43,7 @@ fn a_preference_file_hovers_drops_and_is_shown() {
     bench.get_by_label("1 skipped");
     bench.state_mut().state().place = Place::Data;
     bench.run_steps(3);
-    bench.get_by_label("1 skipped rows");
+    bench.get_by_label("1 skipped row");
     picture(&mut bench, "data-dropped-dark");
 }
 

@@ -5,9 +5,12 @@ mod window;
 use std::collections::BTreeMap;
 use std::fs;
 
+use dpop_studio::config::RunDraft;
+use dpop_studio::run::folder::{DeviceRecord, Inputs, RunFolder, RunRecord};
 use dpop_studio::train::event::{Event, ProbePair};
 use dpop_studio::ui::state::{Loaded, PairColumn, Place};
 use eframe::egui::Theme;
+use eframe::egui::accesskit::Role;
 use egui_kittest::kittest::Queryable;
 use window::{SMALL, USUAL, open, open_with, picture, recorded, say, start, wait};
 
@@ -31,7 +34,7 @@ fn probe_pairs() -> Event {
 fn data_shows_the_demo_pairs() {
     for (theme, name) in [(Theme::Dark, "dark"), (Theme::Light, "light")] {
         let mut bench = open(USUAL, theme);
-        bench.get_by_label("Data").click();
+        bench.get_by_role_and_label(Role::Button, "Data").click();
         bench.run_steps(3);
         bench.get_by_label("No skipped rows");
         bench.get_by_label("Every row is a usable pair.");
@@ -69,11 +72,31 @@ fn inspect_in_light_and_narrow() {
     picture(&mut bench, "inspect-small-light");
 }
 
+fn record() -> RunRecord {
+    let draft = RunDraft {
+        model: Some("/models/tiny-math-llama".into()),
+        data: Some("/data/pairs_train.jsonl".into()),
+        steps: Some(200),
+        ..RunDraft::default()
+    };
+    let config = draft.validate().unwrap();
+    let hash = || "0".repeat(64);
+    let inputs = Inputs { model: hash(), tokenizer: hash(), data: hash(), eval_data: None };
+    let text = |text: &str| text.to_owned();
+    let device = DeviceRecord {
+        name: text("CPU"),
+        kind: text("native"),
+        api: text("Flex"),
+        driver: text(""),
+    };
+    RunRecord::new(config, inputs, device)
+}
+
 #[test]
 fn runs_lists_opens_and_deletes() {
     let mut bench = open_with(USUAL, Theme::Dark, Vec::new(), |folders| {
         let run = folders.runs.join("2026-11-23T10-15-00-pairs_train");
-        fs::create_dir_all(&run).unwrap();
+        drop(RunFolder::create(&run, record()).unwrap());
         let events = include_str!("fixtures/recorded_torch/events.jsonl");
         fs::write(run.join("events.jsonl"), events).unwrap();
         let torn = folders.runs.join("2026-11-22T09-00-00-other");
@@ -88,7 +111,7 @@ fn runs_lists_opens_and_deletes() {
     bench.get_by_label_contains("Run 2026-11-23T10-15-00-pairs_train").click();
     bench.run_steps(2);
     wait(&mut bench, "the run", |state| matches!(state.opened, Loaded::Ready(_)));
-    bench.get_by_label("DPO collapses at step 70");
+    bench.get_by_label_contains("DPO collapses at step 70");
     bench.get_by_label_contains("Adapter saved in");
     picture(&mut bench, "runs-detail-dark");
     bench.get_by_label("Delete…").click();

@@ -127,12 +127,16 @@ impl State {
         self.shown = Some(now);
         let steps = self.steps;
         let left = elapsed / step.max(1) as f64 * steps.saturating_sub(step) as f64;
-        // The twin's figures come last: a narrow terminal cuts them and not the time left.
-        let mut text = format!("step {step}/{steps}  ETA {}  {speed:.0} tok/s", clock(left));
-        let word = if self.terminal { "" } else { "loss " };
+        let time = clock(left);
+        // On a terminal short enough for 79 columns with a twin, whose figures come last: a cut loses the least.
+        let (mut text, word, digits) = if self.terminal {
+            (format!("{step}/{steps}  ETA {time}  {speed:.0} t/s"), "", 3)
+        } else {
+            (format!("step {step}/{steps}  ETA {time}  {speed:.0} tok/s"), "loss ", 4)
+        };
         for arm in &self.arms {
             if let Some(metrics) = arms.get(&arm.name) {
-                let loss = number(metrics, "loss", 4);
+                let loss = number(metrics, "loss", digits);
                 text += &format!("  {} {word}{loss} {}", arm.name, logps(metrics));
             }
         }

@@ -35,7 +35,7 @@ pub fn model_card(input: &CardInput<'_>) -> String {
     let _ = writeln!(
         card,
         "---\nlibrary_name: peft\ntags:\n- lora\n- preference-optimization\n- {}\n---\n",
-        tag(config.objective)
+        config.objective.name()
     );
     let _ = writeln!(card, "# LoRA adapter for {name}, trained with {}\n", title(config.objective));
     let _ = writeln!(
@@ -106,10 +106,13 @@ fn write_parameters(card: &mut String, config: &RunConfig) {
     let clip = config.max_grad_norm.map_or("none".into(), |norm| norm.to_string());
     let init = config.init_adapter.as_deref().map_or("none".into(), file_name);
     let rows: [(&str, String); 22] = [
-        ("objective", tag(config.objective).into()),
+        ("objective", config.objective.name().into()),
         ("beta", config.beta.to_string()),
-        ("lambda", config.lambda.to_string()),
-        ("label smoothing", config.label_smoothing.to_string()),
+        ("lambda", or_unused(config.lambda, config.objective == ObjectiveKind::Dpop)),
+        (
+            "label smoothing",
+            or_unused(config.label_smoothing, config.objective == ObjectiveKind::Cdpo),
+        ),
         ("learning rate", config.learning_rate.to_string()),
         ("schedule", format!("{:?}", config.schedule).to_lowercase()),
         ("warmup steps", config.warmup_steps.to_string()),
@@ -134,6 +137,11 @@ fn write_parameters(card: &mut String, config: &RunConfig) {
         let _ = writeln!(card, "| {name} | {} |", cell(&value));
     }
     let _ = writeln!(card);
+}
+
+/// A parameter's value, or a dash where the objective has no such parameter.
+fn or_unused(value: f64, used: bool) -> String {
+    if used { value.to_string() } else { "-".into() }
 }
 
 fn write_results(card: &mut String, input: &CardInput<'_>) {
@@ -162,7 +170,7 @@ fn write_results(card: &mut String, input: &CardInput<'_>) {
     }
     let _ = writeln!(
         card,
-        "\nMargin: mean of `rw - rl` as the run reports it (`rewards/margins`). Accuracy: share of pairs with `rw > rl`.\n"
+        "\nMargin: mean of `beta * (rw - rl)`. Accuracy: share of pairs with `rw > rl`.\n"
     );
     for event in input.events {
         if let Event::Collapse { message, .. } = event {
@@ -181,11 +189,11 @@ fn figure(metrics: Option<&Metrics>, name: &str) -> String {
 }
 
 fn write_usage(card: &mut String, config: &RunConfig) {
-    let model = config.model.display().to_string().replace('\\', "/").replace('"', "\\\"");
+    let model = file_name(&config.model).replace('\\', "\\\\").replace('"', "\\\"");
     let _ = writeln!(
         card,
         "## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n\
-         base = AutoModelForCausalLM.from_pretrained(\"{model}\")\n\
+         base = AutoModelForCausalLM.from_pretrained(\"path/to/{model}\")\n\
          model = PeftModel.from_pretrained(base, \".\")  # this folder\n```"
     );
 }
@@ -198,17 +206,6 @@ fn file_name(path: &Path) -> String {
 /// Text for a table cell.
 fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace(['\n', '\r'], " ")
-}
-
-fn tag(objective: ObjectiveKind) -> &'static str {
-    match objective {
-        ObjectiveKind::Dpop => "dpop",
-        ObjectiveKind::Dpo => "dpo",
-        ObjectiveKind::Ipo => "ipo",
-        ObjectiveKind::Hinge => "hinge",
-        ObjectiveKind::Cdpo => "cdpo",
-        ObjectiveKind::Sft => "sft",
-    }
 }
 
 fn title(objective: ObjectiveKind) -> &'static str {

@@ -135,7 +135,7 @@ pub fn model_summary(folder: &Path) -> Result<ModelSummary, String> {
         ("Architecture", summary.architecture),
         ("Parameters", format!("{} parameters", format::parameters(summary.parameters))),
         ("Layers", format!("{} layers", summary.layers)),
-        ("Weights", format!("{} on disk, {}", format::bytes(summary.bytes), summary.dtype)),
+        ("Weights", format::bytes(summary.bytes)),
     ];
     let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Ok(ModelSummary { path: folder.to_owned(), name, facts })
@@ -151,6 +151,8 @@ fn run_row(run: &RunSummary) -> RunRow {
     let mut row = RunRow {
         folder: run.path.clone(),
         name: run.name.clone(),
+        title: title(&run.name).to_owned(),
+        date: date_of_name(&run.name),
         status: status_word(run.status).to_owned(),
         step: run.step.unwrap_or(0),
         can_resume: !run.checkpoints.is_empty()
@@ -199,6 +201,31 @@ fn status_word(status: RunStatus) -> &'static str {
 /// `2026-11-23T10:15:00+01:00` as `2026-11-23 10:15`.
 fn date(rfc3339: &str) -> String {
     rfc3339.chars().take(16).map(|c| if c == 'T' { ' ' } else { c }).collect()
+}
+
+/// `2026-11-23T10-15-00-pairs` without its time.
+fn title(name: &str) -> &str {
+    match time_of_name(name) {
+        Some(time) => name.get(time.len() + 1..).filter(|rest| !rest.is_empty()).unwrap_or(name),
+        None => name,
+    }
+}
+
+/// The leading `2026-11-23T10-15-00` of a folder's name.
+fn time_of_name(name: &str) -> Option<&str> {
+    let time = name.get(..19)?;
+    let pattern = |(index, c): (usize, char)| match index {
+        4 | 7 | 13 | 16 => c == '-',
+        10 => c == 'T',
+        _ => c.is_ascii_digit(),
+    };
+    time.char_indices().all(pattern).then_some(time)
+}
+
+fn date_of_name(name: &str) -> String {
+    let Some(time) = time_of_name(name) else { return String::new() };
+    let (day, clock) = time.split_at(10);
+    format!("{day} {}", clock.get(1..6).unwrap_or_default().replace('-', ":"))
 }
 
 fn file_name(path: &Path) -> String {
@@ -289,5 +316,18 @@ impl Trainer for WorkerHandle {
 
     fn has_ended(&self) -> bool {
         WorkerHandle::has_ended(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_runs_split_into_time_and_title() {
+        assert_eq!(title("2026-11-23T10-15-00-my-pairs"), "my-pairs");
+        assert_eq!(date_of_name("2026-11-23T10-15-00-my-pairs"), "2026-11-23 10:15");
+        assert_eq!((title("żółw"), date_of_name("żółw")), ("żółw", String::new()));
+        assert_eq!(title("2026-11-23T10-15-00"), "2026-11-23T10-15-00");
     }
 }

@@ -8,7 +8,7 @@ use eframe::egui::{
 };
 use egui_plot::{
     AxisHints, GridInput, GridMark, Line, LineStyle, Plot, PlotBounds, PlotGeometry, PlotItem,
-    PlotItemBase, PlotPoints, PlotTransform,
+    PlotItemBase, PlotPoint, PlotPoints, PlotTransform,
 };
 
 use super::format;
@@ -74,6 +74,8 @@ pub struct ChartSpec<'a> {
     pub shade: bool,
     /// Values the y axis always holds.
     pub include: &'a [f64],
+    /// No value lies above; the axis names none there.
+    pub ceiling: Option<f64>,
     pub marks: &'a [Mark],
     /// Write the marks' texts.
     pub name_marks: bool,
@@ -118,6 +120,9 @@ pub struct ChartResponse {
 /// Width kept for the labels of the y axis, equal in all charts so that their x axes line up.
 const AXIS_WIDTH: f32 = 54.0;
 
+/// Height of a mark's flag with its distance to the next.
+const FLAG_HEIGHT: f64 = 27.0;
+
 /// Draws the chart. `hover` is the step all charts mark.
 pub fn chart_ui(
     ui: &mut Ui,
@@ -137,8 +142,10 @@ pub fn chart_ui(
     let t = ui.tokens();
     cache.drawn = true;
     let plot = plot(spec, t, cache.group, cache.reset);
+    let (low, high) = y_range(spec, &cache.reduced);
     let reduced = &cache.reduced;
     let response = plot.show(ui, |plot_ui| {
+        plot_ui.set_plot_bounds_y(low..=high);
         if let Some(level) = spec.reference {
             plot_ui.add(Level::new(level, spec.shade, t));
         }
@@ -181,7 +188,7 @@ pub fn chart_ui(
 
 fn plot<'a>(spec: &ChartSpec<'_>, t: &'static Tokens, group: &str, reset: bool) -> Plot<'a> {
     let unit = spec.unit;
-    let x_labels = spec.x_labels;
+    let (x_labels, ceiling) = (spec.x_labels, spec.ceiling);
     let y_axis = AxisHints::new_y()
         .min_thickness(AXIS_WIDTH)
         .tick_label_color(t.text_faint)
@@ -198,7 +205,7 @@ fn plot<'a>(spec: &ChartSpec<'_>, t: &'static Tokens, group: &str, reset: bool) 
         .formatter(move |mark: GridMark, _: &RangeInclusive<f64>| {
             if x_labels && mark.value >= 0.0 { format!("{:.0}", mark.value) } else { String::new() }
         });
-    let mut plot = Plot::new(spec.id)
+    let plot = Plot::new(spec.id)
         .height(spec.height)
         .show_background(false)
         .show_x(false)
@@ -218,13 +225,44 @@ fn plot<'a>(spec: &ChartSpec<'_>, t: &'static Tokens, group: &str, reset: bool) 
         .grid_fade(0.0)
         .grid_spacing(Rangef::new(1.0, 2.0))
         .x_grid_spacer(|input| marks_at(input, 64.0, 1.0))
-        .y_grid_spacer(|input| marks_at(input, 34.0, 0.0))
+        .y_grid_spacer(move |input| {
+            let mut marks = marks_at(input, 34.0, 0.0);
+            marks.retain(|mark| ceiling.is_none_or(|top| mark.value <= top));
+            marks
+        })
         .custom_x_axes(vec![x_axis])
         .custom_y_axes(vec![y_axis]);
-    for value in spec.include.iter().chain(spec.reference.iter()) {
-        plot = plot.include_y(*value);
-    }
     if reset { plot.reset() } else { plot }
+}
+
+/// The range of the y axis: all that is drawn, what is always held, and room for the marks' flags.
+fn y_range(spec: &ChartSpec<'_>, reduced: &ReducedCache) -> (f64, f64) {
+    let drawn = spec.curves.iter().flat_map(|curve| {
+        let raw: &[PlotPoint] = if curve.smooth { reduced.points(&curve.key, false) } else { &[] };
+        reduced.points(&curve.key, curve.smooth).iter().chain(raw).map(|point| point.y)
+    });
+    let held = spec.include.iter().chain(spec.reference.iter()).copied();
+    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
+    for y in drawn.chain(held) {
+        low = low.min(y);
+        high = high.max(y);
+    }
+    if !(low.is_finite() && high.is_finite()) {
+        return (0.0, 1.0);
+    }
+    if high - low < 1e-12 {
+        let room = if high == 0.0 { 1.0 } else { high.abs() * 0.5 };
+        (low, high) = (low - room, high + room);
+    }
+    let span = high - low;
+    let flags = if spec.name_marks { spec.marks.len() as f64 * FLAG_HEIGHT } else { 0.0 };
+    let height = f64::from(spec.height);
+    let above = if flags > 0.0 {
+        span * (flags + 8.0) / (height - flags - 8.0).max(40.0)
+    } else {
+        span * 0.09
+    };
+    (low - span * 0.08, high + above)
 }
 
 /// Marks at a round step of about `spacing` points, never finer than `least`.
@@ -294,7 +332,7 @@ fn mark_flag(painter: &egui::Painter, frame: Rect, x: f32, index: usize, text: &
     let ink = if t.dark { t.window } else { t.on_accent };
     let galley = painter.layout_no_wrap(text.to_owned(), theme::semibold(12.0), ink);
     let size = galley.size() + vec2(16.0, 7.0);
-    let y = frame.top() + 5.0 + index as f32 * (size.y + 4.0);
+    let y = frame.top() + 3.0 + index as f32 * FLAG_HEIGHT as f32;
     let right = x + size.x + 3.0 <= frame.right();
     let left = if right { x } else { x - size.x };
     let rect = Rect::from_min_size(pos2(left, y), size);
@@ -316,7 +354,7 @@ struct Level {
 
 impl Level {
     fn new(level: f64, shade: bool, t: &Tokens) -> Self {
-        let tint = shade.then(|| t.danger.gamma_multiply(if t.dark { 0.17 } else { 0.11 }));
+        let tint = shade.then(|| t.danger.gamma_multiply(if t.dark { 0.15 } else { 0.11 }));
         Self { base: PlotItemBase::new("reference".into()), level, tint, line: t.reference }
     }
 }

@@ -1,6 +1,8 @@
 //! Rows of the cards: a label, an editor for a field of the form, its complaint.
 
-use eframe::egui::{self, Button, ComboBox, RichText, Sense, Stroke, TextEdit, Ui, vec2};
+use eframe::egui::{
+    self, Align2, Button, ComboBox, RichText, Sense, Stroke, StrokeKind, TextEdit, Ui, pos2, vec2,
+};
 
 use super::form::{Form, Kind, kind};
 use super::theme::{self, TokensExt};
@@ -52,16 +54,19 @@ fn editor(ui: &mut Ui, form: &mut Form, field: &Field, bad: bool) {
         Kind::Choice(options) => choice(ui, form, field, options),
         Kind::Switch => switch(ui, form, field),
         Kind::Targets => targets(ui, form, field),
-        Kind::Path | Kind::Text | Kind::Number => text(ui, form, field, bad),
+        Kind::Path => path(ui, form, field, bad),
+        Kind::Text | Kind::Number => {
+            text(ui, form, field, bad);
+        }
     }
 }
 
-fn text(ui: &mut Ui, form: &mut Form, field: &Field, bad: bool) {
+fn text(ui: &mut Ui, form: &mut Form, field: &Field, bad: bool) -> egui::Response {
     let t = ui.tokens();
     let mut value = form.get(field.name).to_owned();
-    let hint = match (kind(field), field.name) {
-        (Kind::Path, "init_adapter" | "eval_data") => "none",
-        (Kind::Number, "steps" | "epochs") => "not set",
+    let hint = match field.name {
+        "init_adapter" | "eval_data" => "none",
+        "steps" | "epochs" => "not set",
         _ => "",
     };
     if bad {
@@ -75,9 +80,84 @@ fn text(ui: &mut Ui, form: &mut Form, field: &Field, bad: bool) {
         .desired_width(f32::INFINITY)
         .margin(egui::Margin::symmetric(8, 4))
         .font(theme::regular(13.0));
-    if ui.add(edit).changed() {
+    let response = ui.add(edit);
+    if response.changed() {
         form.set(field.name, value);
     }
+    response
+}
+
+/// A path shows its end, where the name is; a click opens it for typing.
+fn path(ui: &mut Ui, form: &mut Form, field: &Field, bad: bool) {
+    let flag = ui.make_persistent_id(("typing", field.name));
+    let typing = ui.data(|data| data.get_temp::<bool>(flag)).unwrap_or(false);
+    let value = form.get(field.name).to_owned();
+    if typing || value.trim().is_empty() {
+        let response = text(ui, form, field, bad);
+        let fresh =
+            typing && ui.data(|data| data.get_temp::<bool>(flag.with("fresh"))).unwrap_or(false);
+        if fresh {
+            response.request_focus();
+            ui.data_mut(|data| data.remove::<bool>(flag.with("fresh")));
+        } else if response.lost_focus() {
+            ui.data_mut(|data| data.remove::<bool>(flag));
+        }
+        return;
+    }
+    let optional = matches!(field.name, "init_adapter" | "eval_data");
+    ui.spacing_mut().item_spacing.x = 4.0;
+    let width = ui.available_width() - if optional { 28.0 } else { 0.0 };
+    if path_box(ui, field, &value, width, bad).clicked() {
+        ui.data_mut(|data| {
+            data.insert_temp(flag, true);
+            data.insert_temp(flag.with("fresh"), true);
+        });
+    }
+    if optional {
+        let name = format!("Clear {}", field.label.to_lowercase());
+        if widgets::icon_button(ui, widgets::Icon::Cross, &name).clicked() {
+            form.set(field.name, "");
+        }
+    }
+}
+
+fn path_box(ui: &mut Ui, field: &Field, value: &str, width: f32, bad: bool) -> egui::Response {
+    let t = ui.tokens();
+    let (rect, response) = ui.allocate_exact_size(vec2(width, 26.0), Sense::click());
+    let name = format!("{}: {value}", field.label);
+    let enabled = ui.is_enabled();
+    response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, enabled, &name));
+    let stroke = match (bad, response.hovered()) {
+        (true, _) => Stroke::new(1.2, t.danger),
+        (false, true) => Stroke::new(1.0, t.text_faint),
+        (false, false) => Stroke::new(1.0, t.card_border),
+    };
+    ui.painter().rect(rect, 6.0, t.well, stroke, StrokeKind::Inside);
+    let font = theme::regular(13.0);
+    let fits = |text: &str| {
+        let galley = ui.painter().layout_no_wrap(text.to_owned(), font.clone(), t.text);
+        galley.size().x <= rect.width() - 16.0
+    };
+    let shown = shorten_front(value, fits);
+    let clip = ui.painter_at(rect.shrink(4.0));
+    let at = pos2(rect.left() + 8.0, rect.center().y);
+    clip.text(at, Align2::LEFT_CENTER, shown, font, t.text);
+    response.on_hover_cursor(egui::CursorIcon::Text).on_hover_text(value)
+}
+
+/// Drops leading folders until `fits`; the last name always stays.
+fn shorten_front(path: &str, fits: impl Fn(&str) -> bool) -> String {
+    if fits(path) {
+        return path.to_owned();
+    }
+    let parts: Vec<&str> = path.split(['/', '\\']).collect();
+    for start in 1..parts.len().saturating_sub(1) {
+        let shown = format!("…/{}", parts[start..].join("/"));
+        if fits(&shown) {
+            return shown;
+        }
+    }
+    parts.last().map_or_else(String::new, |last| (*last).to_owned())
 }
 
 fn choice(ui: &mut Ui, form: &mut Form, field: &Field, options: &[(&str, &str)]) {
@@ -144,5 +224,20 @@ fn targets(ui: &mut Ui, form: &mut Form, field: &Field) {
         let chosen: Vec<&str> =
             ALL.into_iter().filter(|part| on(part) != (*part == name)).collect();
         form.set(field.name, chosen.join(","));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_paths_keep_their_end() {
+        let room = |n: usize| move |text: &str| text.chars().count() <= n;
+        let path = "/data/people/me/models/llama";
+        assert_eq!(shorten_front(path, room(99)), path);
+        assert_eq!(shorten_front(path, room(17)), "…/me/models/llama");
+        assert_eq!(shorten_front(path, room(16)), "…/models/llama");
+        assert_eq!(shorten_front(path, room(3)), "llama");
     }
 }

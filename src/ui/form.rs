@@ -30,21 +30,21 @@ pub enum Kind {
 }
 
 const OBJECTIVES: &[(&str, &str)] = &[
-    ("dpop", "DPOP (DPO-Positive)"),
+    ("dpop", "DPOP"),
     ("dpo", "DPO"),
     ("ipo", "IPO"),
     ("hinge", "SLiC hinge"),
     ("cdpo", "cDPO"),
-    ("sft", "SFT on chosen answers"),
+    ("sft", "SFT"),
 ];
 const TWINS: &[(&str, &str)] = &[
     ("none", "No twin"),
     ("dpo", "DPO"),
-    ("dpop", "DPOP (DPO-Positive)"),
+    ("dpop", "DPOP"),
     ("ipo", "IPO"),
     ("hinge", "SLiC hinge"),
     ("cdpo", "cDPO"),
-    ("sft", "SFT on chosen answers"),
+    ("sft", "SFT"),
 ];
 const SCHEDULES: &[(&str, &str)] =
     &[("constant", "Constant"), ("linear", "Linear"), ("cosine", "Cosine")];

@@ -26,6 +26,16 @@ pub fn number(v: f64) -> String {
     })
 }
 
+/// A number of a column whose largest is `largest`: all with the same decimals.
+pub fn fixed(v: f64, largest: f64) -> String {
+    let decimals = match largest.abs() {
+        a if a < 10.0 => 3,
+        a if a < 100.0 => 2,
+        _ => 1,
+    };
+    typographic(format!("{v:.decimals$}"))
+}
+
 /// `0.734` as `73.4%`.
 pub fn percent(share: f64) -> String {
     let v = share * 100.0;
@@ -113,9 +123,9 @@ pub fn parameters(n: u64) -> String {
     if v >= 1e9 {
         format!("{:.2} B", v / 1e9)
     } else if v >= 1e6 {
-        format!("{:.2} M", v / 1e6)
+        format!("{:.1} M", v / 1e6)
     } else if v >= 1e3 {
-        format!("{:.1} K", v / 1e3)
+        format!("{:.0} K", v / 1e3)
     } else {
         n.to_string()
     }
@@ -153,6 +163,7 @@ mod tests {
         assert_eq!(duration(f64::NAN), "unknown");
         assert_eq!(bytes(1_503_238_553), "1.4 GiB");
         assert_eq!(count(1_234_567), "1\u{2009}234\u{2009}567");
-        assert_eq!(parameters(804_992), "805.0 K");
+        assert_eq!(parameters(804_992), "805 K");
+        assert_eq!(fixed(-0.0957, 8.0), "\u{2212}0.096");
     }
 }

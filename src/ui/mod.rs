@@ -6,6 +6,7 @@ pub mod app;
 pub mod backend;
 pub mod chart;
 pub mod command;
+mod control_map;
 pub mod demo;
 mod dialogs;
 pub mod drop;
@@ -50,7 +51,10 @@ pub fn run(paths: Vec<PathBuf>) -> anyhow::Result<()> {
     eframe::run_native(
         APP_ID,
         options,
-        Box::new(move |cc| Ok(Box::new(app::App::new(&cc.egui_ctx, Box::new(backend::launch), folders, &paths)))),
+        Box::new(move |cc| {
+            control_map::install(&cc.egui_ctx);
+            Ok(Box::new(app::App::new(&cc.egui_ctx, Box::new(backend::launch), folders, &paths)))
+        }),
     )
     .map_err(|error| {
         anyhow::anyhow!(

@@ -51,8 +51,11 @@ pub struct ModelSummary {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RunRow {
     pub folder: PathBuf,
+    /// The folder's name.
     pub name: String,
-    /// For people: `23 Nov 2026, 15:40`.
+    /// The name without its time.
+    pub title: String,
+    /// For people: `2026-11-23 15:40`.
     pub date: String,
     pub data: String,
     pub model: String,

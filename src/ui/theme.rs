@@ -56,7 +56,7 @@ pub const DARK: Tokens = Tokens {
     text: rgb(0xE7EBF3),
     text_muted: rgb(0xA3AEC2),
     text_faint: rgb(0x76829A),
-    accent: rgb(0x3D7BF5),
+    accent: rgb(0x3470E8),
     on_accent: rgb(0xFFFFFF),
     chosen: rgb(0x5AA2FF),
     rejected: rgb(0xFFA24C),
@@ -93,6 +93,16 @@ pub const LIGHT: Tokens = Tokens {
     success: rgb(0x15803D),
     grid: rgb(0xE4E8F0),
 };
+
+/// `share` of `over` on `ground`, as the eye mixes them.
+pub fn mix(ground: Color32, over: Color32, share: f32) -> Color32 {
+    let channel = |a: u8, b: u8| egui::lerp(f32::from(a)..=f32::from(b), share).round() as u8;
+    Color32::from_rgb(
+        channel(ground.r(), over.r()),
+        channel(ground.g(), over.g()),
+        channel(ground.b(), over.b()),
+    )
+}
 
 /// Corner radius of cards.
 pub const CARD_RADIUS: u8 = 10;
@@ -209,7 +219,7 @@ fn visuals(t: &Tokens) -> Visuals {
     v.error_fg_color = t.danger;
     v.hyperlink_color = t.accent;
     v.selection.bg_fill = t.accent.gamma_multiply(if t.dark { 0.55 } else { 0.25 });
-    v.selection.stroke = Stroke::new(1.0, if t.dark { t.on_accent } else { t.accent });
+    v.selection.stroke = Stroke::new(1.2, t.chosen);
     v.weak_text_color = Some(t.text_muted);
     let alpha = if t.dark { 90 } else { 28 };
     let shadow =

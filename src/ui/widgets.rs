@@ -71,27 +71,25 @@ pub fn quiet_button(ui: &mut Ui, text: &str) -> Response {
     ui.add(Button::new(RichText::new(text).font(theme::medium(12.0)).color(color)).frame(false))
 }
 
-/// One of several, side by side; answers the newly chosen index.
+/// One of several, side by side, for a layout from right to left; answers the newly chosen index.
 pub fn segmented(ui: &mut Ui, labels: &[&str], selected: usize) -> Option<usize> {
     let t = ui.tokens();
     let mut picked = None;
     Frame::new().fill(t.button).corner_radius(7).inner_margin(Margin::same(2)).show(ui, |ui| {
         ui.spacing_mut().item_spacing.x = 2.0;
-        ui.horizontal(|ui| {
-            for (index, label) in labels.iter().enumerate() {
-                let on = index == selected;
-                let ink = if on { t.text } else { t.text_muted };
-                let fill = if on { t.card } else { Color32::TRANSPARENT };
-                let text = RichText::new(*label).font(theme::medium(12.0)).color(ink);
-                let button = Button::selectable(on, text)
-                    .fill(fill)
-                    .stroke(Stroke::NONE)
-                    .min_size(vec2(0.0, 24.0));
-                if ui.add(button).clicked() && !on {
-                    picked = Some(index);
-                }
+        for (index, label) in labels.iter().enumerate().rev() {
+            let on = index == selected;
+            let ink = if on { t.text } else { t.text_muted };
+            let fill = if on { t.card } else { Color32::TRANSPARENT };
+            let text = RichText::new(*label).font(theme::medium(12.0)).color(ink);
+            let button = Button::selectable(on, text)
+                .fill(fill)
+                .stroke(Stroke::NONE)
+                .min_size(vec2(0.0, 24.0));
+            if ui.add(button).clicked() && !on {
+                picked = Some(index);
             }
-        });
+        }
     });
     picked
 }
@@ -128,20 +126,26 @@ pub fn level_sample(ui: &mut Ui, color: Color32) {
 /// Two columns of facts: names muted, values plain.
 pub fn facts(ui: &mut Ui, rows: &[(String, String)]) {
     let t = ui.tokens();
+    const NAMES: f32 = 112.0;
+    ui.spacing_mut().item_spacing.y = 5.0;
+    ui.spacing_mut().interact_size.y = 16.0;
     for (name, value) in rows {
-        ui.horizontal(|ui| {
-            let (rect, _) = ui.allocate_exact_size(vec2(104.0, 18.0), Sense::hover());
-            ui.painter().text(
-                rect.left_center(),
-                Align2::LEFT_CENTER,
-                name,
-                theme::regular(12.0),
-                t.text_muted,
-            );
-            let label = egui::Label::new(RichText::new(value).size(12.5)).truncate();
-            ui.add(label).on_hover_text(value);
+        ui.horizontal_top(|ui| {
+            let (rect, _) = ui.allocate_exact_size(vec2(NAMES, 16.0), Sense::hover());
+            let at = rect.left_center();
+            ui.painter().text(at, Align2::LEFT_CENTER, name, theme::regular(12.0), t.text_muted);
+            ui.add(egui::Label::new(RichText::new(value).size(12.5)).wrap());
         });
     }
+}
+
+/// A word in a narrow left column, so that what follows lines up.
+pub fn margin_word(ui: &mut Ui, width: f32, text: RichText) {
+    let size = vec2(width, 18.0);
+    ui.allocate_ui_with_layout(size, Layout::left_to_right(Align::Center), |ui| {
+        ui.set_min_size(size);
+        ui.label(text);
+    });
 }
 
 /// The middle of an empty place: what it is for and what to do next.
@@ -167,6 +171,7 @@ pub enum Icon {
     Rows,
     Lens,
     Stack,
+    Menu,
     Sun,
     Moon,
     Cross,
@@ -202,6 +207,11 @@ pub fn paint_icon(painter: &Painter, icon: Icon, rect: Rect, color: Color32, t: 
                 } else {
                     painter.rect_stroke(bar, 2.0, stroke, StrokeKind::Inside);
                 }
+            }
+        }
+        Icon::Menu => {
+            for y in [0.2, 0.5, 0.8] {
+                painter.line_segment([at(0.06, y), at(0.94, y)], stroke);
             }
         }
         Icon::Sun => {

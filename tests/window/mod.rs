@@ -186,7 +186,7 @@ pub fn drop_paths(bench: &mut Bench, paths: &[&Path]) {
     bench.input_mut().hovered_files.clear();
     bench.input_mut().dropped_files = paths
         .iter()
-        .map(|p| Arc::new(Dropped(p.to_path_buf())) as Arc<dyn egui::DroppedFile>)
+        .map(|p| Arc::new(Dropped(p.to_path_buf())) as Arc<dyn egui::DroppedFile + Send + Sync>)
         .collect();
     bench.step();
     bench.input_mut().dropped_files.clear();

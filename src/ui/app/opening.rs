@@ -1,5 +1,6 @@
 //! Files and folders from outside: dropped, picked, typed, given on the command line, or bundled.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use eframe::egui::Context;
@@ -13,11 +14,18 @@ use crate::ui::state::{Dialog, Loaded, Place, Wanted};
 
 use super::App;
 
+/// Every path once, in order: on X11 each movement of the drag reports the same files again.
+fn distinct(paths: impl Iterator<Item = PathBuf>) -> Vec<PathBuf> {
+    let mut seen = HashSet::new();
+    paths.filter(|path| seen.insert(path.clone())).collect()
+}
+
 impl App {
     pub(super) fn drops(&mut self, ctx: &Context) {
-        let (hovered, dropped): (Vec<PathBuf>, Vec<PathBuf>) = ctx.input(|i| {
-            let hovered = i.raw.hovered_files.iter().filter_map(|file| file.path.clone()).collect();
-            (hovered, i.raw.dropped_files.iter().map(|file| file.path().to_owned()).collect())
+        let (hovered, dropped) = ctx.input(|i| {
+            let hovered = i.raw.hovered_files.iter().filter_map(|file| file.path.clone());
+            let dropped = i.raw.dropped_files.iter().map(|file| file.path().to_owned());
+            (distinct(hovered), distinct(dropped))
         });
         if self.hovered.iter().map(|(path, _)| path).ne(hovered.iter()) {
             self.hovered =
@@ -39,8 +47,7 @@ impl App {
                 Err(message) => wrong.push(message),
             }
         }
-        let mut kinds: Vec<_> = taken.iter().map(std::mem::discriminant).collect();
-        kinds.dedup();
+        let kinds: HashSet<_> = taken.iter().map(std::mem::discriminant).collect();
         if kinds.len() < taken.len() {
             wrong.push(
                 "Of each kind (pairs, model, adapter, run) one at a time can be used.".into(),
@@ -161,4 +168,15 @@ fn fits(wanted: Wanted, path: &Path) -> Result<Dropped, String> {
             | (Wanted::Run, Dropped::Run(_))
     );
     if right { Ok(dropped) } else { Err(format!("That is a {}.", dropped.deed().to_lowercase())) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_reported_again_and_again_is_one_file() {
+        let paths = ["a.jsonl", "b", "a.jsonl", "a.jsonl"].map(PathBuf::from);
+        assert_eq!(distinct(paths.into_iter()), ["a.jsonl", "b"].map(PathBuf::from));
+    }
 }

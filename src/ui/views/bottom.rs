@@ -68,7 +68,11 @@ fn status_block(ui: &mut Ui, state: &State, t: &Tokens) {
     ui.vertical(|ui| {
         ui.spacing_mut().item_spacing.y = 1.0;
         ui.add_space((ui.available_height() - 36.0).max(0.0) / 2.0);
-        let word = if state.stopping { "Saving and stopping" } else { run.status.word() };
+        let word = match run.status {
+            _ if state.stopping => "Saving and stopping",
+            Status::Idle if !state.start_hindrances().is_empty() => "Not ready",
+            _ => run.status.word(),
+        };
         ui.label(RichText::new(word).font(theme::semibold(13.5)));
         let (text, color) = second_line(state, silent, t);
         let label =

@@ -1,6 +1,8 @@
 //! All charts of one run: chosen above rejected, then six small ones, on one x axis and one cursor.
 
-use eframe::egui::{self, Align, Align2, Area, Frame, Id, Layout, Order, RichText, Ui, pos2, vec2};
+use eframe::egui::{
+    self, Align, Align2, Area, Frame, Id, Layout, Margin, Order, RichText, Ui, pos2, vec2,
+};
 
 use crate::ui::action::{Action, Actions};
 use crate::ui::chart::{ChartCache, ChartSpec, Curve, Mark, Unit, chart_ui};
@@ -129,9 +131,9 @@ pub fn run_charts_ui(
 ) {
     let columns = if ui.available_width() >= 760.0 { 3 } else { 2 };
     let rows = SMALL.len().div_ceil(columns) as f32;
-    let small_height = ((height * 0.125).clamp(84.0, 150.0)).round();
-    let small_card = small_height + 50.0;
-    let main_plots = (height - rows * (small_card + GAP) - 116.0).max(290.0);
+    let small_height = ((height * 0.12).clamp(74.0, 150.0)).round();
+    let small_card = small_height + 48.0;
+    let main_plots = (height - rows * (small_card + GAP) - 132.0).max(270.0);
     let chosen_height = (main_plots * 0.62).round();
     let rejected_height = (main_plots - chosen_height).round();
     let marks: Vec<Mark> = run
@@ -182,13 +184,7 @@ fn main_header(ui: &mut Ui, scale: Scale, actions: &mut Actions) {
             let labels = Scale::ALL.map(Scale::label);
             let selected = Scale::ALL.iter().position(|&s| s == scale).unwrap_or(0);
             let commands = [Command::ScalePerToken, Command::ScaleSum, Command::ScaleChange];
-            let inner = ui.scope(|ui| {
-                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
-                    widgets::segmented(ui, &labels, selected)
-                })
-                .inner
-            });
-            if let Some(index) = inner.inner {
+            if let Some(index) = widgets::segmented(ui, &labels, selected) {
                 actions.push(Action::Run(commands[index]));
             }
             if ui.available_width() > 60.0 {
@@ -272,6 +268,8 @@ fn answer_chart(
         reference,
         shade: chosen,
         include: &include,
+        // A log-likelihood is at most 0; its change may be anything.
+        ceiling: (charts.scale != Scale::Change).then_some(0.0),
         marks,
         name_marks: chosen,
         x_labels: !chosen,
@@ -333,6 +331,7 @@ fn small_chart(
             reference: None,
             shade: false,
             include: chart.include,
+            ceiling: (chart.unit == Unit::Share).then_some(1.0),
             marks,
             name_marks: false,
             x_labels: true,
@@ -366,9 +365,8 @@ fn legend(
     for curve in curves.iter().rev() {
         let series = run.store.get(curve.key.source, &curve.key.arm, &curve.key.metric);
         let value = series.and_then(|s| hover.map_or_else(|| s.last(), |step| s.nearest(step)));
-        if let Some((_, value)) = value {
-            ui.label(RichText::new(unit.value(value)).font(theme::semibold(12.0)));
-        }
+        let Some((_, value)) = value else { continue };
+        ui.label(RichText::new(unit.value(value)).font(theme::semibold(12.0)));
         if names {
             ui.label(RichText::new(&curve.label).font(theme::medium(12.0)));
         }
@@ -414,8 +412,9 @@ fn readings(ui: &Ui, run: &RunView, scale: Scale, step: f64, pointer: egui::Pos2
         .fixed_pos(at)
         .constrain(true)
         .show(ui.ctx(), |ui| {
-            Frame::popup(ui.style()).show(ui, |ui| {
+            Frame::popup(ui.style()).inner_margin(Margin::same(12)).show(ui, |ui| {
                 ui.spacing_mut().item_spacing = vec2(14.0, 4.0);
+                ui.spacing_mut().interact_size.y = 14.0;
                 ui.label(RichText::new(format!("Step {step:.0}")).font(theme::semibold(12.5)));
                 egui::Grid::new("readings").num_columns(4).spacing(vec2(16.0, 4.0)).show(
                     ui,

@@ -111,8 +111,11 @@ fn facts_card(ui: &mut Ui, report: &DataReport, actions: &mut Actions) {
 
 fn skipped_card(ui: &mut Ui, report: &DataReport) {
     let skipped = report.rows.saturating_sub(report.usable);
-    let title =
-        if skipped == 0 { "No skipped rows".to_owned() } else { format!("{skipped} skipped rows") };
+    let title = match skipped {
+        0 => "No skipped rows".to_owned(),
+        1 => "1 skipped row".to_owned(),
+        n => format!("{} skipped rows", format::count(n as u64)),
+    };
     widgets::card(
         ui,
         &title,
@@ -149,6 +152,9 @@ fn header(ui: &mut Ui, report: &DataReport) {
     ui.add_space(2.0);
 }
 
+/// Width of the words before the texts.
+const MARGIN: f32 = 58.0;
+
 fn pair_card(ui: &mut Ui, pair: &PreviewPair) {
     let t = ui.tokens();
     widgets::card_frame(t).show(ui, |ui| {
@@ -157,7 +163,7 @@ fn pair_card(ui: &mut Ui, pair: &PreviewPair) {
             let row = RichText::new(format!("Row {}", pair.row))
                 .font(theme::medium(11.5))
                 .color(t.text_faint);
-            ui.add_sized([64.0, 18.0], egui::Label::new(row).halign(Align::Min));
+            widgets::margin_word(ui, MARGIN, row);
             ui.add(
                 egui::Label::new(RichText::new(pair.prompt.trim()).size(13.0).color(t.text_muted))
                     .wrap(),
@@ -171,7 +177,7 @@ fn pair_card(ui: &mut Ui, pair: &PreviewPair) {
 fn answer(ui: &mut Ui, name: &str, pieces: &[Piece], color: Color32, t: &Tokens) {
     ui.horizontal_top(|ui| {
         let label = RichText::new(name).font(theme::semibold(11.5)).color(color);
-        ui.add_sized([64.0, 18.0], egui::Label::new(label).halign(Align::Min));
+        widgets::margin_word(ui, MARGIN, label);
         ui.add(egui::Label::new(marked(pieces, color, t)).wrap());
     });
 }

@@ -1,8 +1,8 @@
 //! Inspect: every probe pair of the newest probe, arm beside arm.
 
 use eframe::egui::{
-    self, Align, Align2, Button, CentralPanel, Color32, Frame, Margin, Rect, RichText, ScrollArea,
-    Sense, Stroke, Ui, pos2, vec2,
+    self, Align, Align2, Button, CentralPanel, Color32, Frame, Layout, Margin, Rect, RichText,
+    ScrollArea, Sense, Stroke, Ui, UiBuilder, pos2, vec2,
 };
 
 use crate::train::event::ProbePair;
@@ -80,6 +80,12 @@ fn header(ui: &mut Ui, run: &RunView) {
     ui.add_space(2.0);
 }
 
+/// Width of the column that says whether the penalty is on.
+const PENALTY_COLUMN: f32 = 62.0;
+
+/// Space before each arm's columns.
+const GROUP_GAP: f32 = 30.0;
+
 /// Column positions for the width there is.
 struct Columns {
     left: f32,
@@ -90,12 +96,14 @@ struct Columns {
 impl Columns {
     fn new(left: f32, width: f32, arms: usize) -> Self {
         let group = (width - ROW_COLUMN) / arms.max(1) as f32;
-        Self { left: left + ROW_COLUMN, group, cell: (group - 18.0) / 4.0 }
+        let cell = (group - GROUP_GAP - PENALTY_COLUMN) / 3.0;
+        Self { left: left + ROW_COLUMN, group, cell }
     }
 
     fn rect(&self, arm: usize, column: usize, y: f32, height: f32) -> Rect {
-        let left = self.left + self.group * arm as f32 + 18.0 + self.cell * column as f32;
-        Rect::from_min_size(pos2(left, y), vec2(self.cell - 8.0, height))
+        let left = self.left + self.group * arm as f32 + GROUP_GAP + self.cell * column as f32;
+        let width = if column == 3 { PENALTY_COLUMN } else { self.cell - 14.0 };
+        Rect::from_min_size(pos2(left, y), vec2(width, height))
     }
 }
 
@@ -135,6 +143,8 @@ fn table(ui: &mut Ui, state: &mut State) {
                 let pair = order[index];
                 let (rect, response) =
                     ui.allocate_exact_size(vec2(width, ROW_HEIGHT), Sense::hover());
+                let words = || row_words(rows[pair], pair, &arms);
+                response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Row, true, words()));
                 if response.hovered() {
                     ui.painter().rect_filled(
                         rect.expand2(vec2(6.0, 0.0)),
@@ -158,20 +168,15 @@ fn arm_titles(ui: &mut Ui, arms: &[(String, Vec<Figures>)], columns: &Columns, t
     let (rect, _) = ui.allocate_exact_size(vec2(ui.available_width(), 22.0), Sense::hover());
     for (arm, (name, figures)) in arms.iter().enumerate() {
         let first = columns.rect(arm, 0, rect.top(), 22.0);
-        let title = RichText::new(arm_title(name)).font(theme::semibold(13.0));
-        ui.put(first, egui::Label::new(title).halign(Align::Min));
+        let group = Rect::from_min_size(first.min, vec2(columns.group - GROUP_GAP, 22.0));
+        let mut child = ui.new_child(
+            UiBuilder::new().max_rect(group).layout(Layout::left_to_right(Align::Center)),
+        );
+        widgets::line_sample(&mut child, t.text_muted, arm > 0);
+        child.label(RichText::new(arm_title(name)).font(theme::semibold(13.0)));
         let below = figures.iter().filter(|f| f.penalty()).count();
         let text = format!("{below} of {} chosen answers below the reference", figures.len());
-        let rest = Rect::from_min_max(
-            pos2(first.left() + 52.0, rect.top()),
-            pos2(first.left() + columns.group - 18.0, rect.bottom()),
-        );
-        ui.put(
-            rest,
-            egui::Label::new(RichText::new(text).size(12.0).color(t.text_muted))
-                .halign(Align::Min)
-                .truncate(),
-        );
+        child.add(egui::Label::new(RichText::new(text).size(12.0).color(t.text_muted)).truncate());
     }
 }
 
@@ -263,16 +268,38 @@ fn pair_cells(
     for (column, (value, color)) in cells.into_iter().enumerate() {
         let rect = columns.rect(arm, column, top, ROW_HEIGHT);
         bar(ui, rect, value / scales[column], color);
-        text_cell(ui, rect, &format::number(value), t.text, Align::Min);
+        let number = Rect::from_min_size(rect.min, vec2(NUMBER_WIDTH, ROW_HEIGHT));
+        text_cell(ui, number, &format::fixed(value, scales[column]), t.text, Align::Max);
     }
     let rect = columns.rect(arm, 3, top, ROW_HEIGHT);
     let (text, color) = if f.penalty() { ("on", t.danger) } else { ("off", t.text_faint) };
     text_cell(ui, rect, text, color, Align::Min);
 }
 
-/// A bar in the right half of the cell: left of its middle for falls, right for gains.
+/// What a screen reader says of a row.
+fn row_words(row: usize, pair: usize, arms: &[(String, Vec<Figures>)]) -> String {
+    let mut words = format!("Row {row}");
+    for (arm, figures) in arms {
+        if let Some(f) = figures.get(pair) {
+            words.push_str(&format!(
+                ", {}: chosen {}, rejected {}, margin {}, penalty {}",
+                arm_title(arm),
+                format::number(f.chosen),
+                format::number(f.rejected),
+                format::number(f.margin()),
+                if f.penalty() { "on" } else { "off" }
+            ));
+        }
+    }
+    words
+}
+
+/// Room for a number, which stands at its right end.
+const NUMBER_WIDTH: f32 = 54.0;
+
+/// A bar beside the number: left of its middle for falls, right for gains.
 fn bar(ui: &Ui, cell: Rect, share: f64, color: Color32) {
-    let room = (cell.width() - 64.0) / 2.0;
+    let room = (cell.width() - NUMBER_WIDTH - 10.0) / 2.0;
     if room < 8.0 {
         return;
     }

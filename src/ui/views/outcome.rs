@@ -2,19 +2,23 @@
 
 use std::path::Path;
 
-use eframe::egui::{self, Align, Color32, Frame, Layout, Margin, RichText, ScrollArea, Stroke, Ui};
+use eframe::egui::text::LayoutJob;
+use eframe::egui::{
+    self, Align, Color32, Frame, Layout, Margin, RichText, ScrollArea, Stroke, TextFormat, Ui,
+};
 
 use crate::ui::action::{Action, Actions};
 use crate::ui::run_view::{RunView, Status, arm_title};
-use crate::ui::theme::{self, CARD_RADIUS, GAP, TokensExt};
+use crate::ui::theme::{self, CARD_RADIUS, GAP, Tokens, TokensExt};
 use crate::ui::widgets::{self, Icon};
 
-/// Draws the banners that apply. `log_tail` is the worker's last words.
+/// Draws the banners that apply. `log_tail` is the worker's last words; `dismissed` hides the collapse, and
+/// without it the collapse cannot be hidden.
 pub fn outcome_ui(
     ui: &mut Ui,
     run: &RunView,
     log_tail: &[String],
-    dismissed: bool,
+    dismissed: Option<bool>,
     actions: &mut Actions,
 ) {
     let t = ui.tokens();
@@ -44,11 +48,13 @@ pub fn outcome_ui(
         Status::Failed { message } => failure(ui, run, message, log_tail, actions),
         _ => {}
     }
-    if !dismissed {
+    if dismissed != Some(true) {
         for collapse in &run.collapses {
             let title = format!("{} collapses at step {}", arm_title(&collapse.arm), collapse.step);
             banner(ui, t.danger, &title, &collapse.message, |ui| {
-                if widgets::icon_button(ui, Icon::Cross, "Hide this message").clicked() {
+                if dismissed.is_some()
+                    && widgets::icon_button(ui, Icon::Cross, "Hide this message").clicked()
+                {
                     actions.push(Action::DismissCollapse);
                 }
             });
@@ -72,30 +78,21 @@ fn resume_button(ui: &mut Ui, folder: &Path, text: &str, actions: &mut Actions) 
     }
 }
 
-/// A tinted card with a stripe of its colour on the left.
+/// A tinted card with a stripe of its colour on the left: title and text in one flow, buttons on the right.
 fn banner(ui: &mut Ui, color: Color32, title: &str, text: &str, buttons: impl FnOnce(&mut Ui)) {
     let t = ui.tokens();
-    let fill = egui::lerp(
-        egui::Rgba::from(t.card)..=egui::Rgba::from(color),
-        if t.dark { 0.10 } else { 0.07 },
-    );
     let response = Frame::new()
-        .fill(fill.into())
-        .stroke(Stroke::new(1.0, color.gamma_multiply(0.45)))
+        .fill(theme::mix(t.card, color, if t.dark { 0.13 } else { 0.07 }))
+        .stroke(Stroke::new(1.0, theme::mix(t.card_border, color, 0.4)))
         .corner_radius(CARD_RADIUS)
-        .inner_margin(Margin { left: 16, right: 12, top: 8, bottom: 8 })
+        .inner_margin(Margin { left: 16, right: 10, top: 6, bottom: 6 })
         .show(ui, |ui| {
             ui.set_width(ui.available_width());
             ui.horizontal(|ui| {
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                     buttons(ui);
-                    ui.with_layout(Layout::top_down(Align::Min), |ui| {
-                        ui.spacing_mut().item_spacing.y = 2.0;
-                        let title = RichText::new(title).font(theme::semibold(13.0)).color(color);
-                        ui.add(egui::Label::new(title).wrap());
-                        if !text.is_empty() {
-                            ui.add(egui::Label::new(RichText::new(text).size(12.5)).wrap());
-                        }
+                    ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                        ui.add(egui::Label::new(words(title, text, color, t)).wrap());
                     });
                 });
             });
@@ -105,6 +102,16 @@ fn banner(ui: &mut Ui, color: Color32, title: &str, text: &str, buttons: impl Fn
     stripe.set_width(3.0);
     ui.painter().rect_filled(stripe, 1.5, color);
     ui.add_space(GAP - ui.spacing().item_spacing.y);
+}
+
+fn words(title: &str, text: &str, color: Color32, t: &Tokens) -> LayoutJob {
+    let mut job = LayoutJob::default();
+    job.append(title, 0.0, TextFormat::simple(theme::semibold(13.0), color));
+    if !text.is_empty() {
+        job.append("   ", 0.0, TextFormat::simple(theme::regular(12.5), t.text));
+        job.append(text, 0.0, TextFormat::simple(theme::regular(12.5), t.text));
+    }
+    job
 }
 
 fn failure(ui: &mut Ui, run: &RunView, message: &str, log_tail: &[String], actions: &mut Actions) {

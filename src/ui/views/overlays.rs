@@ -20,7 +20,7 @@ pub fn drop_zone(ui: &Ui, hovered: &[Result<Dropped, String>]) {
     let color = if bad { t.danger } else { t.chosen };
     let painter =
         ui.ctx().layer_painter(egui::LayerId::new(Order::Foreground, Id::unique("drop zone")));
-    painter.rect_filled(screen, 0.0, t.window.gamma_multiply(0.86));
+    painter.rect_filled(screen, 0.0, t.window.gamma_multiply(0.93));
     painter.rect_stroke(screen.shrink(14.0), 14.0, Stroke::new(2.5, color), StrokeKind::Inside);
     painter.rect_filled(screen.shrink(14.0), 14.0, color.gamma_multiply(0.07));
     Area::new(Id::unique("drop words"))
@@ -28,7 +28,7 @@ pub fn drop_zone(ui: &Ui, hovered: &[Result<Dropped, String>]) {
         .interactable(false)
         .anchor(Align2::CENTER_CENTER, vec2(0.0, 0.0))
         .show(ui.ctx(), |ui| {
-            ui.set_max_width(560.0);
+            ui.set_width(560.0);
             ui.vertical_centered(|ui| {
                 for item in hovered {
                     match item {
@@ -56,7 +56,8 @@ pub fn drop_zone(ui: &Ui, hovered: &[Result<Dropped, String>]) {
 /// The question or message in front, if there is one.
 pub fn dialog_ui(ui: &Ui, state: &mut State, actions: &mut Actions) {
     let Some(dialog) = state.dialog.clone() else { return };
-    let modal = Modal::new(Id::unique("dialog")).show(ui.ctx(), |ui| {
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(20)).corner_radius(12);
+    let modal = Modal::new(Id::unique("dialog")).frame(frame).show(ui.ctx(), |ui| {
         ui.set_width(460.0);
         ui.spacing_mut().item_spacing.y = 8.0;
         match dialog {
@@ -176,7 +177,10 @@ fn type_path(
 pub fn palette_ui(ui: &Ui, state: &mut State, actions: &mut Actions) {
     let Some(mut query) = state.palette.clone() else { return };
     let mut picked = None;
-    let modal = Modal::new(Id::unique("palette")).show(ui.ctx(), |ui| {
+    let id = Id::unique("palette");
+    let area = Modal::default_area(id).anchor(Align2::CENTER_TOP, vec2(0.0, 110.0));
+    let frame = Frame::popup(ui.style()).inner_margin(Margin::same(12)).corner_radius(12);
+    let modal = Modal::new(id).area(area).frame(frame).show(ui.ctx(), |ui| {
         ui.set_width(480.0);
         let edit = TextEdit::singleline(&mut query)
             .hint_text("Find a command")

@@ -1,11 +1,12 @@
 //! The left rail: the mark, the four places, light and dark.
 
-use eframe::egui::{Align, Frame, Layout, Margin, Panel, Sense, Stroke, Theme, Ui, vec2};
+use eframe::egui::{Align, Frame, Layout, Margin, Panel, Popup, Sense, Stroke, Theme, Ui, vec2};
 
 use crate::ui::action::{Action, Actions};
-use crate::ui::command::Command;
+use crate::ui::command::{Command, TABLE};
 use crate::ui::state::{Place, State};
 use crate::ui::theme::{RAIL_WIDTH, TokensExt};
+use crate::ui::views::overlays::command_row;
 use crate::ui::widgets::{Icon, paint_icon, rail_button};
 
 pub fn rail_ui(ui: &mut Ui, state: &State, actions: &mut Actions) {
@@ -42,6 +43,15 @@ pub fn rail_ui(ui: &mut Ui, state: &State, actions: &mut Actions) {
             if rail_button(ui, icon, label, false).on_hover_text(tip).clicked() {
                 actions.push(Action::Run(Command::ToggleTheme));
             }
+            let menu = rail_button(ui, Icon::Menu, "Menu", false);
+            Popup::menu(&menu).width(290.0).show(|ui| {
+                for entry in TABLE {
+                    if command_row(ui, entry.command, entry.command.enabled(state)) {
+                        actions.push(Action::Run(entry.command));
+                        ui.close();
+                    }
+                }
+            });
         });
         let line = ui.max_rect().expand2(vec2(4.0, 12.0));
         ui.painter().with_clip_rect(line.expand(1.0)).vline(

@@ -122,7 +122,7 @@ fn run_row(ui: &mut Ui, row: &RunRow, selected: bool) -> bool {
                     ui.set_width(ui.available_width());
                     ui.spacing_mut().item_spacing.y = 3.0;
                     ui.horizontal(|ui| {
-                        let title = RichText::new(&row.name).font(theme::semibold(13.0));
+                        let title = RichText::new(&row.title).font(theme::semibold(13.0));
                         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                             widgets::pill(ui, &row.status, status_color(&row.status, t));
                             ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
@@ -130,7 +130,8 @@ fn run_row(ui: &mut Ui, row: &RunRow, selected: bool) -> bool {
                             });
                         });
                     });
-                    let mut line = vec![row.date.clone(), row.objective.clone()];
+                    quiet(ui, row.date.clone(), t);
+                    let mut line = vec![row.objective.clone()];
                     line.push(format!("{} of {} steps", row.step, row.steps));
                     quiet(
                         ui,
@@ -138,6 +139,7 @@ fn run_row(ui: &mut Ui, row: &RunRow, selected: bool) -> bool {
                         t,
                     );
                     quiet(ui, figures_line(row), t);
+                    quiet(ui, collapsed_line(row), t);
                 });
         })
         .response;
@@ -160,16 +162,18 @@ fn figures_line(row: &RunRow) -> String {
         parts.push(format!("margin {}", format::number(margin)));
     }
     if let Some(change) = row.chosen_change {
-        parts.push(format!(
-            "chosen {}{}",
-            if change > 0.0 { "+" } else { "" },
-            format::number(change)
-        ));
-    }
-    for (arm, step) in &row.collapsed {
-        parts.push(format!("{} collapsed at {step}", arm_title(arm)));
+        let sign = if change > 0.0 { "+" } else { "" };
+        parts.push(format!("chosen {sign}{} nats", format::number(change)));
     }
     parts.join(" · ")
+}
+
+fn collapsed_line(row: &RunRow) -> String {
+    let words = row
+        .collapsed
+        .iter()
+        .map(|(arm, step)| format!("{} collapsed at step {step}", arm_title(arm)));
+    words.collect::<Vec<_>>().join(" · ")
 }
 
 fn detail(
@@ -184,7 +188,7 @@ fn detail(
         let height = ui.available_height();
         let top = ui.cursor().top();
         detail_header(ui, state, opened, actions);
-        outcome::outcome_ui(ui, &opened.view, &[], false, actions);
+        outcome::outcome_ui(ui, &opened.view, &[], None, actions);
         let left = height - (ui.cursor().top() - top);
         let mut charts = Charts { cache, hover: &mut state.hover, scale: state.scale };
         run_charts_ui(ui, &opened.view, &mut charts, left, actions);

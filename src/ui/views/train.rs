@@ -1,13 +1,17 @@
 //! Train: the cards on the left, the charts of the run on the right.
 
-use eframe::egui::{CentralPanel, ComboBox, Frame, Margin, Panel, RichText, ScrollArea, Ui};
+use eframe::egui::epaint::CubicBezierShape;
+use eframe::egui::{
+    Align2, CentralPanel, Color32, ComboBox, Direction, Frame, Margin, Panel, Pos2, Rect, RichText,
+    ScrollArea, Sense, Shape, Stroke, Ui, vec2,
+};
 
 use crate::ui::action::{Action, Actions};
 use crate::ui::chart::ChartCache;
 use crate::ui::command::Command;
 use crate::ui::run_view::Status;
 use crate::ui::state::State;
-use crate::ui::theme::{self, FORM_WIDTH, GAP, TokensExt};
+use crate::ui::theme::{self, FORM_WIDTH, GAP, Tokens, TokensExt};
 use crate::ui::views::charts::{Charts, run_charts_ui};
 use crate::ui::views::{cards, outcome};
 use crate::ui::widgets;
@@ -47,7 +51,13 @@ pub fn train_ui(ui: &mut Ui, state: &mut State, cache: &mut ChartCache, actions:
             ui.set_width(ui.available_width() - 10.0);
             let height = ui.available_height();
             let top = ui.cursor().top();
-            outcome::outcome_ui(ui, &state.run, &state.log_tail, state.dismissed_collapse, actions);
+            outcome::outcome_ui(
+                ui,
+                &state.run,
+                &state.log_tail,
+                Some(state.dismissed_collapse),
+                actions,
+            );
             let left = height - (ui.cursor().top() - top);
             let mut charts = Charts { cache, hover: &mut state.hover, scale: state.scale };
             run_charts_ui(ui, &state.run, &mut charts, left, actions);
@@ -86,26 +96,72 @@ fn preset_row(ui: &mut Ui, state: &State, actions: &mut Actions) {
     ui.add_space(2.0);
 }
 
-/// Before the first run: what will be seen, and the way there.
+/// Before the first run: how to read what will be seen, and the way there.
 fn first_words(ui: &mut Ui, state: &State, actions: &mut Actions) {
     let t = ui.tokens();
-    widgets::empty_state(
-        ui,
-        "Ready to train",
-        &[
-            "Start trains two LoRA adapters side by side on the same batches:",
-            "the one you keep, and a plain-DPO twin to compare.",
-            "The charts appear here and move as it learns. Watch the chosen answers:",
-            "where their log-likelihood falls below the reference, the method is unlearning them.",
-        ],
-        |ui| {
-            let enabled = state.can_start();
-            if widgets::primary_button(ui, enabled, "Start training").clicked() {
-                actions.push(Action::Run(Command::Start));
-            }
-            ui.add_space(8.0);
-            let text = "Or drop a preference file or a model folder anywhere on this window.";
-            ui.label(RichText::new(text).size(12.0).color(t.text_faint));
-        },
+    let height = ui.available_height();
+    ui.vertical_centered(|ui| {
+        ui.add_space((height * 0.14).max(12.0));
+        reading_guide(ui, t);
+        ui.add_space(22.0);
+        ui.label(RichText::new("Ready to train").font(theme::semibold(20.0)));
+        ui.add_space(4.0);
+        for line in [
+            "Two LoRA adapters learn side by side from the same batches: yours, and a plain-DPO twin.",
+            "Where the chosen answers fall below the reference, the method is unlearning them.",
+        ] {
+            ui.label(RichText::new(line).color(t.text_muted));
+        }
+        ui.add_space(16.0);
+        let enabled = state.can_start();
+        let response = widgets::primary_button(ui, enabled, "Start training");
+        let why = state.start_hindrances().join("\n");
+        if response.on_disabled_hover_text(why).clicked() {
+            actions.push(Action::Run(Command::Start));
+        }
+        ui.add_space(8.0);
+        let text = "Or drop a preference file or a model folder anywhere on this window.";
+        ui.label(RichText::new(text).size(12.0).color(t.text_faint));
+    });
+}
+
+/// A sketch, without figures, of how the main chart is read.
+fn reading_guide(ui: &mut Ui, t: &Tokens) {
+    let size = vec2(ui.available_width().min(560.0), 210.0);
+    let (rect, _) = ui.allocate_exact_size(size, Sense::hover());
+    let painter = ui.painter();
+    let at = |x: f32, y: f32| rect.lerp_inside(vec2(x, y));
+    let level = 0.24;
+    let below = Rect::from_min_max(at(0.0, level), at(1.0, 1.0));
+    let tint = t.danger.gamma_multiply(if t.dark { 0.12 } else { 0.09 });
+    painter.add(Shape::gradient_rect(below, Direction::TopDown, [tint.gamma_multiply(0.3), tint]));
+    let dots = [at(0.0, level), at(1.0, level)];
+    painter.extend(Shape::dashed_line(&dots, Stroke::new(1.2, t.reference), 2.0, 3.0));
+    let curve = |ends: [Pos2; 4]| {
+        let bezier =
+            CubicBezierShape::from_points_stroke(ends, false, Color32::TRANSPARENT, Stroke::NONE);
+        bezier.flatten(Some(0.2))
+    };
+    let holds = curve([
+        at(0.0, level),
+        at(0.4, level + 0.01),
+        at(0.6, level + 0.05),
+        at(1.0, level + 0.04),
+    ]);
+    let falls = curve([at(0.0, level), at(0.42, level), at(0.5, 0.82), at(1.0, 0.86)]);
+    painter.line(holds, Stroke::new(2.6, t.chosen));
+    painter.extend(Shape::dashed_line(&falls, Stroke::new(2.0, t.chosen), 7.0, 4.5));
+    let word = |x: f32, y: f32, anchor: Align2, text: &str, color: Color32| {
+        painter.text(at(x, y), anchor, text, theme::medium(12.0), color);
+    };
+    word(
+        0.0,
+        level - 0.05,
+        Align2::LEFT_BOTTOM,
+        "chosen answers under the reference model",
+        t.text_muted,
     );
+    word(1.0, level - 0.05, Align2::RIGHT_BOTTOM, "your adapter: they stay likely", t.chosen);
+    word(1.0, 0.98, Align2::RIGHT_BOTTOM, "the twin: they become unlikely", t.chosen);
+    word(0.02, 0.98, Align2::LEFT_BOTTOM, "below the reference", t.danger);
 }

@@ -44,11 +44,11 @@ fn uses(form: &Form, field: &str) -> bool {
 /// The loss of one pair, as the code computes it.
 pub fn formula_of(objective: &str) -> &'static str {
     match objective {
-        "dpop" => "L = −log σ( β · [ Δw − Δl − λ · max(0, −Δw) ] )",
-        "dpo" => "L = −log σ( β · [ Δw − Δl ] )",
+        "dpop" => "L = −log σ(z)\nz = β · [ Δw − Δl − λ · max(0, −Δw) ]",
+        "dpo" => "L = −log σ(z)\nz = β · [ Δw − Δl ]",
         "ipo" => "L = ( Δw − Δl − 1 / 2β )²",
         "hinge" => "L = max(0, 1 − β · [ Δw − Δl ])",
-        "cdpo" => "L = −(1 − ε) log σ(z) − ε log σ(−z),  z = β · [ Δw − Δl ]",
+        "cdpo" => "L = −(1 − ε) log σ(z) − ε log σ(−z)\nz = β · [ Δw − Δl ]",
         "sft" => "L = −log π(chosen)",
         _ => "",
     }
@@ -62,7 +62,7 @@ fn formula(ui: &mut Ui, form: &Form) {
         ui.spacing_mut().item_spacing.y = 3.0;
         ui.label(RichText::new(formula_of(objective)).size(12.5));
         if objective != "sft" {
-            let text = "Δw, Δl: change of the chosen and the rejected answer's log-likelihood from the reference";
+            let text = "Δw, Δl: how far the log-likelihood of the chosen and the rejected answer moved from the reference";
             ui.label(RichText::new(text).size(11.0).color(t.text_faint));
         }
     });
