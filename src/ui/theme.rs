@@ -80,7 +80,7 @@ pub const LIGHT: Tokens = Tokens {
     button_hover: rgb(0xE1E6F0),
     text: rgb(0x161D2B),
     text_muted: rgb(0x4C586C),
-    text_faint: rgb(0x6F7B90),
+    text_faint: rgb(0x657187),
     accent: rgb(0x2563EB),
     on_accent: rgb(0xFFFFFF),
     chosen: rgb(0x1D6AE5),
