@@ -8,7 +8,7 @@ use std::path::Path;
 use dpop_studio::ui::state::{Dialog, Loaded, Place};
 use eframe::egui::Theme;
 use egui_kittest::kittest::Queryable;
-use window::{USUAL, drop_paths, hover, open, picture, recorded, start, wait};
+use window::{USUAL, drop_paths, hover, open, picture, recorded_until, start, wait};
 
 fn pairs(path: &Path) {
     let rows = [
@@ -105,7 +105,7 @@ fn a_file_during_a_run_asks_before_it_changes_anything() {
     let file = dir.path().join("next.jsonl");
     pairs(&file);
     let mut bench = open(USUAL, Theme::Dark);
-    start(&mut bench, recorded()[..12].to_vec());
+    start(&mut bench, recorded_until(40));
     let before = bench.state_mut().state().form.get("data").to_owned();
     drop_paths(&mut bench, &[&file]);
     assert!(matches!(bench.state_mut().state().dialog, Some(Dialog::ReplaceDuringRun(_))));

@@ -2,33 +2,15 @@
 
 mod window;
 
-use std::collections::BTreeMap;
 use std::fs;
 
 use dpop_studio::config::RunDraft;
 use dpop_studio::run::folder::{DeviceRecord, Inputs, RunFolder, RunRecord};
-use dpop_studio::train::event::{Event, ProbePair};
 use dpop_studio::ui::state::{Loaded, PairColumn, Place};
 use eframe::egui::Theme;
 use eframe::egui::accesskit::Role;
 use egui_kittest::kittest::Queryable;
-use window::{SMALL, USUAL, open, open_with, picture, recorded, say, start, wait};
-
-/// Probe pairs whose figures differ from row to row.
-fn probe_pairs() -> Event {
-    let pair = |row: usize, fall: f64| ProbePair {
-        row,
-        chosen: -0.2 - fall * (row as f64 * 0.7).sin().abs(),
-        rejected: -45.0 - fall * 1.5 - row as f64 * 0.1,
-        ref_chosen: -0.2 - if row.is_multiple_of(3) { fall } else { 0.0 },
-        ref_rejected: -45.0,
-        chosen_tokens: 56,
-        rejected_tokens: 56,
-    };
-    let rows = |fall: f64| (0..32).map(|row| pair(row, fall)).collect::<Vec<_>>();
-    let pairs = BTreeMap::from([("dpop".to_owned(), rows(0.3)), ("dpo".to_owned(), rows(8.0))]);
-    Event::Probe { step: 200, arms: BTreeMap::new(), pairs }
-}
+use window::{SMALL, USUAL, open, open_with, picture, recorded, start, wait};
 
 #[test]
 fn data_shows_the_demo_pairs() {
@@ -50,7 +32,6 @@ fn inspect_says_what_to_do_then_shows_and_sorts_pairs() {
     bench.get_by_label("No probe yet");
     picture(&mut bench, "inspect-empty-dark");
     start(&mut bench, recorded());
-    say(&mut bench, [probe_pairs()]);
     bench.get_by_label("Inspect").click();
     bench.run_steps(3);
     picture(&mut bench, "inspect-dark");
@@ -66,7 +47,6 @@ fn inspect_says_what_to_do_then_shows_and_sorts_pairs() {
 fn inspect_in_light_and_narrow() {
     let mut bench = open(SMALL, Theme::Light);
     start(&mut bench, recorded());
-    say(&mut bench, [probe_pairs()]);
     bench.get_by_label("Inspect").click();
     bench.run_steps(3);
     picture(&mut bench, "inspect-small-light");
@@ -97,11 +77,11 @@ fn runs_lists_opens_and_deletes() {
     let mut bench = open_with(USUAL, Theme::Dark, Vec::new(), |folders| {
         let run = folders.runs.join("2026-11-23T10-15-00-pairs_train");
         drop(RunFolder::create(&run, record()).unwrap());
-        let events = include_str!("fixtures/recorded_torch/events.jsonl");
+        let events = include_str!("fixtures/recorded_run/events.jsonl");
         fs::write(run.join("events.jsonl"), events).unwrap();
         let torn = folders.runs.join("2026-11-22T09-00-00-other");
         fs::create_dir_all(&torn).unwrap();
-        let half: String = events.lines().take(20).map(|line| format!("{line}\n")).collect();
+        let half: String = events.lines().take(100).map(|line| format!("{line}\n")).collect();
         fs::write(torn.join("events.jsonl"), half + "{\"event\": \"st").unwrap();
     });
     bench.get_by_label("Runs").click();
@@ -111,7 +91,7 @@ fn runs_lists_opens_and_deletes() {
     bench.get_by_label_contains("Run 2026-11-23T10-15-00-pairs_train").click();
     bench.run_steps(2);
     wait(&mut bench, "the run", |state| matches!(state.opened, Loaded::Ready(_)));
-    bench.get_by_label_contains("DPO collapses at step 70");
+    bench.get_by_label_contains("DPO collapses at step 50");
     bench.get_by_label_contains("Adapter saved in");
     picture(&mut bench, "runs-detail-dark");
     bench.get_by_label("Delete…").click();

@@ -8,7 +8,7 @@ use dpop_studio::ui::state::{Dialog, Scale};
 use eframe::egui::accesskit::Role;
 use eframe::egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::{NodeT, Queryable};
-use window::{SMALL, USUAL, open, picture, recorded, say, start, wait};
+use window::{SMALL, USUAL, open, picture, recorded, recorded_until, say, start, wait};
 
 #[test]
 fn the_demo_is_chosen_and_start_works_at_once() {
@@ -33,20 +33,20 @@ fn the_demo_is_chosen_and_start_works_at_once() {
 #[test]
 fn a_whole_run_in_the_dark() {
     let mut bench = open(USUAL, Theme::Dark);
-    let events = recorded();
-    let half = events.len() / 2;
-    start(&mut bench, events[..half].to_vec());
+    let first = recorded_until(100);
+    let rest = recorded().split_off(first.len());
+    start(&mut bench, first);
     bench.get_by_label_contains("Step 100 of 200");
     bench.get_by_label("Pause");
-    bench.get_by_label_contains("DPO collapses at step 70");
+    bench.get_by_label_contains("DPO collapses at step 50");
     picture(&mut bench, "train-half-dark");
-    say(&mut bench, events[half..].to_vec());
+    say(&mut bench, rest);
     bench.get_by_label_contains("Adapter saved in");
     bench.get_by_label("Open folder");
     bench.get_by_label("Finished");
     picture(&mut bench, "train-done-dark");
     let state = bench.state_mut().state();
-    assert_eq!(state.run.collapses[0].step, 70);
+    assert_eq!(state.run.collapses[0].step, 50);
     assert!(matches!(state.run.status, Status::Finished { .. }));
 }
 
@@ -114,8 +114,7 @@ fn typing_into_a_field_reaches_the_configuration() {
 #[test]
 fn pause_resume_stop_are_sent_and_shown() {
     let mut bench = open(USUAL, Theme::Dark);
-    let events = recorded();
-    start(&mut bench, events[..12].to_vec());
+    start(&mut bench, recorded_until(50));
     bench.get_by_label("Pause").click();
     bench.run_steps(2);
     say(&mut bench, [Event::Paused { step: 50 }]);
@@ -139,7 +138,7 @@ fn pause_resume_stop_are_sent_and_shown() {
 #[test]
 fn a_dead_worker_is_explained_with_its_last_words() {
     let mut bench = open(USUAL, Theme::Dark);
-    start(&mut bench, recorded()[..20].to_vec());
+    start(&mut bench, recorded_until(90));
     say(&mut bench, [Event::Checkpoint { step: 90, path: "/runs/r/checkpoint-90".into() }]);
     bench.state().script.borrow_mut().silent_for = 9.0;
     bench.run_steps(3);
@@ -164,7 +163,7 @@ fn a_dead_worker_is_explained_with_its_last_words() {
 #[test]
 fn quitting_during_a_run_asks_first() {
     let mut bench = open(USUAL, Theme::Dark);
-    start(&mut bench, recorded()[..20].to_vec());
+    start(&mut bench, recorded_until(90));
     let viewport = bench.input_mut().viewports.entry(eframe::egui::ViewportId::ROOT).or_default();
     viewport.events.push(eframe::egui::ViewportEvent::Close);
     bench.step();

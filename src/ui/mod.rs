@@ -53,7 +53,11 @@ pub fn run(paths: Vec<PathBuf>) -> anyhow::Result<()> {
         options,
         Box::new(move |cc| {
             control_map::install(&cc.egui_ctx);
-            Ok(Box::new(app::App::new(&cc.egui_ctx, Box::new(backend::launch), folders, &paths)))
+            let mut app = app::App::new(&cc.egui_ctx, Box::new(backend::launch), folders, &paths);
+            if draws_in_software(cc) {
+                app.spare_the_processor();
+            }
+            Ok(Box::new(app))
         }),
     )
     .map_err(|error| {
@@ -62,6 +66,12 @@ pub fn run(paths: Vec<PathBuf>) -> anyhow::Result<()> {
              (mesa-vulkan-drivers draws without a GPU); every command also works without a window, see --help."
         )
     })
+}
+
+/// Whether frames are drawn by the processor (llvmpipe, WARP).
+fn draws_in_software(cc: &eframe::CreationContext<'_>) -> bool {
+    let kind = cc.wgpu_render_state.as_ref().map(|state| state.adapter.get_info().device_type);
+    kind == Some(eframe::wgpu::DeviceType::Cpu)
 }
 
 /// The program's mark as the desktop shows it.

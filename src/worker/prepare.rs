@@ -72,18 +72,7 @@ pub fn prepare(
     let stopped = || outside.controls.stop_asked();
     outside.enter("reading the data");
     let mut warnings = Vec::new();
-    let mut read = |path: &Path| {
-        let read =
-            read_pairs(path, &config.model, config.max_length).map_err(SessionError::input)?;
-        warnings.extend(read.warnings);
-        Ok::<_, SessionError>(read.pairs)
-    };
-    let pairs = read(&config.data)?;
-    let eval = match &config.eval {
-        EvalSource::File(path) => Some(read(path)?),
-        EvalSource::Fraction(_) => None,
-    };
-    let (train, probe) = split(config, pairs, eval).map_err(SessionError::input)?;
+    let (train, probe) = read_and_split(config, &mut warnings)?;
     if stopped() {
         return Ok(None);
     }
@@ -125,6 +114,25 @@ pub fn prepare(
         return Ok(None);
     }
     Ok(Some(Prepared { model, train, probe, init, inputs, device, warnings }))
+}
+
+/// The pairs to train on and the probe.
+fn read_and_split(
+    config: &RunConfig,
+    warnings: &mut Vec<String>,
+) -> Result<(Vec<TokenizedPair>, Vec<TokenizedPair>), SessionError> {
+    let mut read = |path: &Path| {
+        let read =
+            read_pairs(path, &config.model, config.max_length).map_err(SessionError::input)?;
+        warnings.extend(read.warnings);
+        Ok::<_, SessionError>(read.pairs)
+    };
+    let pairs = read(&config.data)?;
+    let eval = match &config.eval {
+        EvalSource::File(path) => Some(read(path)?),
+        EvalSource::Fraction(_) => None,
+    };
+    split(config, pairs, eval).map_err(SessionError::input)
 }
 
 fn device_record(choice: &Choice) -> DeviceRecord {

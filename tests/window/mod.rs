@@ -20,9 +20,9 @@ use egui_kittest::Harness;
 pub const USUAL: [f32; 2] = [1360.0, 860.0];
 pub const SMALL: [f32; 2] = [1024.0, 700.0];
 
-/// The curves that torch recorded on the demo (see tests/fixtures/recorded_torch).
+/// A real run on the demo (see tests/fixtures/recorded_run); DPO collapses at step 50 of 200.
 pub fn recorded() -> Vec<Event> {
-    include_str!("../fixtures/recorded_torch/events.jsonl")
+    include_str!("../fixtures/recorded_run/events.jsonl")
         .lines()
         .map(|line| serde_json::from_str(line).expect("a recorded event"))
         .collect()
@@ -146,6 +146,12 @@ pub fn wait(bench: &mut Bench, what: &str, done: impl Fn(&State) -> bool) {
         bench.step();
     }
     bench.run_steps(3);
+}
+
+/// The events of [`recorded`] up to update `step`, that one included.
+pub fn recorded_until(step: usize) -> Vec<Event> {
+    let later = |event: &Event| matches!(event, Event::Step { step: at, .. } if *at > step);
+    recorded().into_iter().take_while(|event| !later(event)).collect()
 }
 
 /// Lets the trainer say `events`.

@@ -131,8 +131,8 @@ impl App {
 
     pub(super) fn launch(&mut self, ctx: &Context, job: &Job, resumed: bool) {
         let wake = {
-            let ctx = ctx.clone();
-            Box::new(move || ctx.request_repaint())
+            let (ctx, pause) = (ctx.clone(), self.pause);
+            Box::new(move || ctx.request_repaint_after(pause))
         };
         match (self.launcher)(job, wake) {
             Ok(trainer) => {

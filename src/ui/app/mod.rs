@@ -7,6 +7,7 @@ mod opening;
 
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
+use std::time::Duration;
 
 use eframe::egui::{self, Context, Ui, ViewportCommand};
 
@@ -50,6 +51,8 @@ pub struct App {
     hovered: Vec<(PathBuf, Result<Dropped, String>)>,
     close_when_ended: bool,
     may_close: bool,
+    /// Shortest time from an event of the trainer to the frame that shows it.
+    pause: Duration,
 }
 
 impl App {
@@ -74,11 +77,17 @@ impl App {
             hovered: Vec::new(),
             close_when_ended: false,
             may_close: false,
+            pause: Duration::from_millis(60),
         };
         app.mailbox.unpack_demo(app.folders.demo.clone());
         app.list_runs();
         app.take_paths(ctx, paths);
         app
+    }
+
+    /// The processor draws: frames are made seldom, so that the trainer has it.
+    pub fn spare_the_processor(&mut self) {
+        self.pause = Duration::from_millis(400);
     }
 
     /// One frame.

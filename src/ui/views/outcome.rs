@@ -24,8 +24,11 @@ pub fn outcome_ui(
     let t = ui.tokens();
     match &run.status {
         Status::Finished { adapter, message } => {
-            let title = format!("Adapter saved in {}", adapter.display());
-            banner(ui, t.success, &title, message, |ui| {
+            let folder = adapter.display().to_string();
+            let title = format!("Adapter saved in {folder}");
+            // Most often the message says no more than the title.
+            let text = if message.contains(&folder) { "" } else { message.as_str() };
+            banner(ui, t.success, &title, text, |ui| {
                 if widgets::corner_button(ui, "Open folder").clicked() {
                     actions.push(Action::Reveal(adapter.clone()));
                 }
@@ -50,8 +53,9 @@ pub fn outcome_ui(
     }
     if dismissed != Some(true) {
         for collapse in &run.collapses {
-            let title = format!("{} collapses at step {}", arm_title(&collapse.arm), collapse.step);
-            banner(ui, t.danger, &title, &collapse.message, |ui| {
+            let usual = format!("{} collapses at step {}", arm_title(&collapse.arm), collapse.step);
+            let (title, text) = headline(&collapse.message, &usual);
+            banner(ui, t.danger, &title, text, |ui| {
                 if dismissed.is_some()
                     && widgets::icon_button(ui, Icon::Cross, "Hide this message").clicked()
                 {
@@ -59,6 +63,17 @@ pub fn outcome_ui(
                 }
             });
         }
+    }
+}
+
+/// The message's own beginning as a title, if it begins as `usual` does; else `usual` before the message.
+fn headline<'a>(message: &'a str, usual: &str) -> (String, &'a str) {
+    match message.strip_prefix(usual) {
+        Some(rest) => {
+            let rest = rest.trim_start_matches([':', '.', ',']).trim_start();
+            (usual.to_owned(), rest)
+        }
+        None => (usual.to_owned(), message),
     }
 }
 
@@ -142,4 +157,17 @@ fn failure(ui: &mut Ui, run: &RunView, message: &str, log_tail: &[String], actio
         );
     });
     ui.add_space(GAP - ui.spacing().item_spacing.y);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_does_not_say_its_title_twice() {
+        let usual = "DPO collapses at step 50";
+        let (title, text) = headline("DPO collapses at step 50: it is so.", usual);
+        assert_eq!((title.as_str(), text), (usual, "it is so."));
+        assert_eq!(headline("It is so.", usual).1, "It is so.");
+    }
 }
