@@ -140,7 +140,7 @@ pub const FIELDS: &[Field] = &[
         "",
         "File of preference pairs: prompt, chosen, rejected",
     )
-    .remedy("Choose a .jsonl, .json, .csv or .parquet file of preference pairs"),
+    .remedy("Choose a .jsonl or .json file of preference pairs"),
     option(
         Card::Data,
         "eval_data",
