@@ -62,9 +62,8 @@ fn dpo_collapses_and_dpop_holds() {
     draft.eval_every = draft.steps;
     let config = draft.validate().unwrap();
     let tokenizer = Tokenizer::open(&config.model).unwrap();
-    let tokens = |file: &str| {
-        tokenizer.tokenize(&data::load(&demo(file)).unwrap(), config.max_length).pairs
-    };
+    let tokens =
+        |file: &str| tokenizer.tokenize(&data::load(&demo(file)).unwrap(), config.max_length).pairs;
     let model = Model::load(&config.model, &Device::flex()).unwrap();
     let layers = model.config.num_layers;
     let before = greedy_exact(&model, &tokenizer, None);

@@ -107,9 +107,7 @@ impl State {
         self.line(&format!("run      {}", run.display()));
         self.line(&format!("device   {device}"));
         self.line(&format!("arms     {}", arms.join(", ")));
-        self.line(&format!(
-            "pairs    {train_pairs} to train on, {probe_pairs} held out to watch"
-        ));
+        self.line(&format!("pairs    {train_pairs} to train on, {probe_pairs} held out to watch"));
         let from = if *from_step > 0 {
             format!(", going on from step {from_step}")
         } else {
