@@ -187,7 +187,7 @@ fn main_header(ui: &mut Ui, scale: Scale, actions: &mut Actions) {
             if let Some(index) = widgets::segmented(ui, &labels, selected) {
                 actions.push(Action::Run(commands[index]));
             }
-            if ui.available_width() > 60.0 {
+            if ui.available_width() > 120.0 {
                 let unit =
                     if scale == Scale::PerToken { "nats per token" } else { "nats per answer" };
                 ui.label(RichText::new(unit).size(11.5).color(t.text_faint));
