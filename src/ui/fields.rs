@@ -10,7 +10,7 @@ use super::widgets;
 use crate::config::{Field, field};
 
 /// Width of the labels' column.
-const LABEL_WIDTH: f32 = 118.0;
+const LABEL_WIDTH: f32 = 124.0;
 
 /// Draws the row of the field called `name` and writes what is typed into the form.
 pub fn field_row(ui: &mut Ui, form: &mut Form, name: &str, enabled: bool) {
@@ -77,6 +77,7 @@ fn text(ui: &mut Ui, form: &mut Form, field: &Field, bad: bool) -> egui::Respons
     let edit = TextEdit::singleline(&mut value)
         .id_salt(field.name)
         .hint_text(RichText::new(hint).color(t.text_faint))
+        .suffix(RichText::new(field.unit).size(11.5).color(t.text_faint))
         .desired_width(f32::INFINITY)
         .margin(egui::Margin::symmetric(8, 4))
         .font(theme::regular(13.0));

@@ -98,7 +98,7 @@ impl App {
             }
         } else {
             // Signs of life and times go on without events.
-            ctx.request_repaint_after(Duration::from_millis(500));
+            ctx.request_repaint_after(Duration::from_secs(1));
         }
     }
 

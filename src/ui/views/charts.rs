@@ -187,7 +187,7 @@ fn main_header(ui: &mut Ui, scale: Scale, actions: &mut Actions) {
             if let Some(index) = widgets::segmented(ui, &labels, selected) {
                 actions.push(Action::Run(commands[index]));
             }
-            if ui.available_width() > 60.0 {
+            if ui.available_width() > 120.0 {
                 let unit =
                     if scale == Scale::PerToken { "nats per token" } else { "nats per answer" };
                 ui.label(RichText::new(unit).size(11.5).color(t.text_faint));
@@ -403,8 +403,8 @@ fn finish_hover(
 fn readings(ui: &Ui, run: &RunView, scale: Scale, step: f64, pointer: egui::Pos2) {
     let t = ui.tokens();
     let screen = ui.ctx().content_rect();
-    let left = pointer.x + 250.0 < screen.right();
-    let at = pos2(if left { pointer.x + 16.0 } else { pointer.x - 16.0 }, pointer.y + 10.0);
+    let left = pointer.x + 300.0 < screen.right();
+    let at = pos2(if left { pointer.x + 30.0 } else { pointer.x - 30.0 }, pointer.y + 10.0);
     Area::new(Id::unique("readings"))
         .order(Order::Tooltip)
         .interactable(false)

@@ -69,10 +69,10 @@ pub fn outcome_ui(
 /// The message's own beginning as a title, if it begins as `usual` does; else `usual` before the message.
 fn headline<'a>(message: &'a str, usual: &str) -> (String, &'a str) {
     match message.strip_prefix(usual) {
-        Some(rest) => {
-            let rest = rest.trim_start_matches([':', '.', ',']).trim_start();
-            (usual.to_owned(), rest)
-        }
+        Some(rest) => match rest.strip_prefix(':') {
+            Some(rest) => (format!("{usual}:"), rest.trim_start()),
+            None => (usual.to_owned(), rest.trim_start_matches(['.', ',', ' '])),
+        },
         None => (usual.to_owned(), message),
     }
 }
@@ -123,8 +123,8 @@ fn words(title: &str, text: &str, color: Color32, t: &Tokens) -> LayoutJob {
     let mut job = LayoutJob::default();
     job.append(title, 0.0, TextFormat::simple(theme::semibold(13.0), color));
     if !text.is_empty() {
-        job.append("   ", 0.0, TextFormat::simple(theme::regular(12.5), t.text));
-        job.append(text, 0.0, TextFormat::simple(theme::regular(12.5), t.text));
+        let gap = if title.ends_with(':') { 5.0 } else { 10.0 };
+        job.append(text, gap, TextFormat::simple(theme::regular(12.5), t.text));
     }
     job
 }
@@ -167,7 +167,8 @@ mod tests {
     fn a_message_does_not_say_its_title_twice() {
         let usual = "DPO collapses at step 50";
         let (title, text) = headline("DPO collapses at step 50: it is so.", usual);
-        assert_eq!((title.as_str(), text), (usual, "it is so."));
+        assert_eq!((title.as_str(), text), ("DPO collapses at step 50:", "it is so."));
+        assert_eq!(headline("DPO collapses at step 50. Yes.", usual).1, "Yes.");
         assert_eq!(headline("It is so.", usual).1, "It is so.");
     }
 }

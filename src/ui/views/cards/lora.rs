@@ -7,10 +7,10 @@ use crate::ui::state::State;
 use crate::ui::theme;
 use crate::ui::widgets;
 
-const FIRST: &[&str] = &["rank", "alpha", "targets", "learning_rate", "steps", "batch_pairs"];
+const FIRST: &[&str] =
+    &["rank", "alpha", "targets", "learning_rate", "steps", "epochs", "batch_pairs"];
 
 const MORE: &[&str] = &[
-    "epochs",
     "schedule",
     "warmup_steps",
     "max_grad_norm",
