@@ -93,7 +93,8 @@ fn the_newest_are_kept() {
 
 #[test]
 fn every_kind_of_damage_falls_back_to_the_one_before() {
-    let damages: [(&str, fn(&Path)); 7] = [
+    type Damage = fn(&Path);
+    let damages: [(&str, Damage); 7] = [
         ("a flipped bit in the adapter", |p| flip(&p.join("dpop/adapter_model.safetensors"))),
         ("a flipped bit in the optimiser", |p| flip(&p.join("dpo/optimizer.safetensors"))),
         ("a flipped bit in the state", |p| flip(&p.join("trainer_state.json"))),

@@ -270,7 +270,7 @@ fn marks_at(input: GridInput, spacing: f64, least: f64) -> Vec<GridMark> {
     let (lo, hi) = input.bounds;
     // `base_step_size` is the width of one point: grid_spacing.min is 1.
     let step = format::round_step(input.base_step_size * spacing).max(least);
-    if !(step > 0.0) || !(hi - lo).is_finite() || (hi - lo) / step > 200.0 {
+    if step.is_nan() || step <= 0.0 || !(hi - lo).is_finite() || (hi - lo) / step > 200.0 {
         return Vec::new();
     }
     let first = (lo / step).ceil() as i64;

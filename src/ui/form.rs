@@ -237,9 +237,7 @@ impl Form {
                 ("eval_fraction", _) if held_out_file => {}
                 ("rslora", value) => args.extend((value == "true").then(|| field.flag.into())),
                 ("shuffle", value) => args.extend((value == "false").then(|| field.flag.into())),
-                (name, value)
-                    if matches!(name, "model" | "data" | "eval_data" | "init_adapter") =>
-                {
+                ("model" | "data" | "eval_data" | "init_adapter", value) => {
                     args.extend([field.flag.into(), absolute(Path::new(value)).into()]);
                 }
                 (_, value) => args.extend([field.flag.into(), value.into()]),

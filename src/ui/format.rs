@@ -62,7 +62,7 @@ pub fn tick(v: f64, step: f64) -> String {
 
 /// The next of 1, 2, 5 times a power of ten at or above `least`.
 pub fn round_step(least: f64) -> f64 {
-    if !(least > 0.0) || !least.is_finite() {
+    if least.is_nan() || least <= 0.0 || least.is_infinite() {
         return 0.0;
     }
     let power = 10f64.powf(least.log10().floor());
@@ -109,7 +109,7 @@ pub fn count(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::new();
     for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i) % 3 == 0 {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
             out.push('\u{2009}');
         }
         out.push(c);

@@ -172,10 +172,13 @@ struct Made {
     buckets: usize,
 }
 
+/// A chart line: where its values come from, arm, metric, and whether it is smoothed.
+type LineKey = (Source, String, String, bool);
+
 /// Reduced points by chart line; one entry is remade only when its series or range changed.
 #[derive(Debug, Default)]
 pub struct ReducedCache {
-    entries: HashMap<(Source, String, String, bool), (Made, Vec<PlotPoint>)>,
+    entries: HashMap<LineKey, (Made, Vec<PlotPoint>)>,
     /// Reductions made so far; tests watch it.
     pub made: u64,
 }
@@ -215,7 +218,7 @@ impl ReducedCache {
     }
 }
 
-fn entry_key(key: &Key, smooth: bool) -> (Source, String, String, bool) {
+fn entry_key(key: &Key, smooth: bool) -> LineKey {
     (key.source, key.arm.clone(), key.metric.clone(), smooth)
 }
 

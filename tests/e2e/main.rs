@@ -86,7 +86,7 @@ fn drop_train_and_look(display: &Display) -> Result<()> {
     );
     assert!(later.colours(chart, 8) >= 8, "the chart area is blank");
 
-    app.wait("the run finishes", Duration::from_secs(90), |app| Ok(has_event(app, "finished")?))?;
+    app.wait("the run finishes", Duration::from_secs(90), |app| has_event(app, "finished"))?;
     let run = run_folder(&app)?.ok_or("the run folder went away")?;
     for file in ["adapter/adapter_model.safetensors", "adapter/adapter_config.json"] {
         assert!(run.join(file).is_file(), "{file} is missing in the finished run folder");
