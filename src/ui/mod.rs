@@ -46,6 +46,7 @@ pub fn run(paths: Vec<PathBuf>) -> anyhow::Result<()> {
         viewport,
         renderer: eframe::Renderer::Wgpu,
         centered: true,
+        event_loop_builder: Some(Box::new(prefer_x11)),
         ..Default::default()
     };
     eframe::run_native(
@@ -78,3 +79,15 @@ fn draws_in_software(cc: &eframe::CreationContext<'_>) -> bool {
 fn icon() -> Option<IconData> {
     eframe::icon_data::from_png_bytes(include_bytes!("../../assets/icon-256.png")).ok()
 }
+
+/// winit has no file drop on Wayland: take XWayland where there is one.
+#[cfg(target_os = "linux")]
+fn prefer_x11(builder: &mut eframe::EventLoopBuilder<eframe::UserEvent>) {
+    use winit::platform::x11::EventLoopBuilderExtX11;
+    if std::env::var_os("DISPLAY").is_some() {
+        builder.with_x11();
+    }
+}
+
+#[cfg(not(target_os = "linux"))]
+fn prefer_x11(_: &mut eframe::EventLoopBuilder<eframe::UserEvent>) {}
