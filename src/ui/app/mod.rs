@@ -88,7 +88,7 @@ impl App {
 
     /// The processor draws: frames are made seldom, so that the trainer has it.
     pub fn spare_the_processor(&mut self) {
-        self.pause = Duration::from_millis(600);
+        self.pause = Duration::from_millis(900);
     }
 
     /// One frame.
