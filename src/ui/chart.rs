@@ -226,7 +226,7 @@ fn plot<'a>(spec: &ChartSpec<'_>, t: &'static Tokens, group: &str, reset: bool) 
         .grid_spacing(Rangef::new(1.0, 2.0))
         .x_grid_spacer(|input| marks_at(input, 64.0, 1.0))
         .y_grid_spacer(move |input| {
-            let mut marks = marks_at(input, 34.0, 0.0);
+            let mut marks = marks_at(input, 28.0, 0.0);
             marks.retain(|mark| ceiling.is_none_or(|top| mark.value <= top));
             marks
         })
