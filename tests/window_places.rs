@@ -116,3 +116,15 @@ fn an_empty_list_of_runs_says_where_they_come_from() {
     bench.get_by_label_contains("No run yet");
     picture(&mut bench, "runs-empty-light");
 }
+
+#[test]
+fn every_control_of_every_place_has_a_name() {
+    let mut bench = open(USUAL, Theme::Dark);
+    bench.state_mut().state().more_settings = true;
+    start(&mut bench, recorded());
+    for place in Place::ALL {
+        bench.state_mut().state().place = place;
+        bench.run_steps(3);
+        assert_eq!(bench.unnamed_widgets(), Vec::<String>::new(), "{place:?}");
+    }
+}

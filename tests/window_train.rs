@@ -191,3 +191,46 @@ fn the_palette_runs_commands() {
     bench.run_steps(3);
     wait(&mut bench, "the place", |state| state.place == dpop_studio::ui::state::Place::Runs);
 }
+
+/// A frame draws reduced points: its cost must not grow with the length of the run.
+#[test]
+fn a_long_run_is_drawn_as_fast_as_a_short_one() {
+    let frame_of = |steps: usize| {
+        let mut bench = open(USUAL, Theme::Dark);
+        start(&mut bench, recorded_until(1));
+        let arms = recorded().into_iter().find_map(|event| match event {
+            Event::Step { arms, .. } => Some(arms),
+            _ => None,
+        });
+        let arms = arms.expect("a step was recorded");
+        let state = bench.state_mut().state();
+        state.run.steps = steps;
+        for step in 2..=steps {
+            let mut arms = arms.clone();
+            for metrics in arms.values_mut() {
+                for value in metrics.values_mut() {
+                    *value *= 1.0 + 0.3 * (step as f64 * 0.37).sin();
+                }
+            }
+            let event = Event::Step {
+                step,
+                epoch: 0.0,
+                elapsed: step as f64,
+                tokens_per_second: 1.0,
+                num_tokens: 0,
+                memory_bytes: 0,
+                arms,
+            };
+            state.apply(event);
+        }
+        bench.run_steps(3);
+        let frames = 20;
+        let begun = std::time::Instant::now();
+        bench.run_steps(frames);
+        begun.elapsed().as_secs_f64() / frames as f64
+    };
+    let (short, long) = (frame_of(400), frame_of(40_000));
+    println!("a frame of 400 steps: {:.2} ms, of 40 000: {:.2} ms", short * 1e3, long * 1e3);
+    // Lines of a long run have two points a pixel, those of a short one fewer.
+    assert!(long < 10.0 * short + 0.02, "{short} s against {long} s a frame");
+}

@@ -101,6 +101,16 @@ impl ChartCache {
         Self { group, reduced: ReducedCache::default(), range: None, reset: false, drawn: false }
     }
 
+    /// Brings the lines of one chart up to date for the visible steps.
+    fn reduce(&mut self, store: &Store, curves: &[Curve], range: (f64, f64), width: f32) {
+        for curve in curves {
+            self.reduced.update(store, &curve.key, curve.smooth, range, width);
+            if curve.smooth {
+                self.reduced.update(store, &curve.key, false, range, width);
+            }
+        }
+    }
+
     /// A reset is done once all charts were drawn with it.
     pub fn after_frame(&mut self) {
         if self.drawn {
@@ -133,12 +143,7 @@ pub fn chart_ui(
 ) -> ChartResponse {
     let range = cache.range.unwrap_or((0.0, spec.last_step.max(1.0)));
     let width = ui.available_width();
-    for curve in spec.curves {
-        cache.reduced.update(store, &curve.key, curve.smooth, range, width);
-        if curve.smooth {
-            cache.reduced.update(store, &curve.key, false, range, width);
-        }
-    }
+    cache.reduce(store, spec.curves, range, width);
     let t = ui.tokens();
     cache.drawn = true;
     let plot = plot(spec, t, cache.group, cache.reset);
@@ -226,7 +231,7 @@ fn plot<'a>(spec: &ChartSpec<'_>, t: &'static Tokens, group: &str, reset: bool) 
         .grid_spacing(Rangef::new(1.0, 2.0))
         .x_grid_spacer(|input| marks_at(input, 64.0, 1.0))
         .y_grid_spacer(move |input| {
-            let mut marks = marks_at(input, 34.0, 0.0);
+            let mut marks = marks_at(input, 28.0, 0.0);
             marks.retain(|mark| ceiling.is_none_or(|top| mark.value <= top));
             marks
         })

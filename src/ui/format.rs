@@ -33,7 +33,9 @@ pub fn fixed(v: f64, largest: f64) -> String {
         a if a < 100.0 => 2,
         _ => 1,
     };
-    typographic(format!("{v:.decimals$}"))
+    let text = format!("{v:.decimals$}");
+    let zero = text.trim_start_matches(['-', '0', '.']).is_empty();
+    typographic(if zero { text.trim_start_matches('-').to_owned() } else { text })
 }
 
 /// `0.734` as `73.4%`.
@@ -165,5 +167,6 @@ mod tests {
         assert_eq!(count(1_234_567), "1\u{2009}234\u{2009}567");
         assert_eq!(parameters(804_992), "805 K");
         assert_eq!(fixed(-0.0957, 8.0), "\u{2212}0.096");
+        assert_eq!(fixed(-0.0003, 20.0), "0.00");
     }
 }

@@ -18,6 +18,7 @@ pub mod report;
 pub mod run_view;
 pub mod series;
 pub mod state;
+mod system_fonts;
 pub mod theme;
 pub mod trainer;
 mod views;

@@ -132,6 +132,7 @@ impl TokensExt for Context {
 
 const MEDIUM: &str = "inter-medium";
 const SEMIBOLD: &str = "inter-semibold";
+const EMOJI: &str = "noto-emoji";
 
 /// Medium weight of the interface font.
 pub fn medium(size: f32) -> FontId {
@@ -154,7 +155,7 @@ pub fn install(ctx: &Context) {
     ctx.set_style_of(Theme::Light, style(&LIGHT, ctx.style_of(Theme::Light)));
 }
 
-/// Inter in three weights from one variable file, with egui's own fonts behind it.
+/// Inter in three weights from one variable file, with egui's own fonts and emoji behind it.
 fn fonts() -> FontDefinitions {
     let mut fonts = FontDefinitions::default();
     let bytes = include_bytes!("../../assets/fonts/InterVariable-subset.ttf");
@@ -163,7 +164,12 @@ fn fonts() -> FontDefinitions {
         data.tweak.coords.push(b"wght", weight);
         fonts.font_data.insert(name.to_owned(), Arc::new(data));
     }
-    let fallback = fonts.families.get(&FontFamily::Proportional).cloned().unwrap_or_default();
+    let mut emoji =
+        FontData::from_static(include_bytes!("../../assets/fonts/NotoEmoji-Regular.ttf"));
+    emoji.tweak.scale = 0.81;
+    fonts.font_data.insert(EMOJI.to_owned(), Arc::new(emoji));
+    let mut fallback = fonts.families.get(&FontFamily::Proportional).cloned().unwrap_or_default();
+    fallback.push(EMOJI.to_owned());
     for (family, name) in [
         (FontFamily::Proportional, "inter"),
         (FontFamily::Name(MEDIUM.into()), MEDIUM),

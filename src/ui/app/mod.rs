@@ -18,9 +18,9 @@ use super::command::TABLE;
 use super::drop::Dropped;
 use super::jobs::{Mailbox, Message};
 use super::state::{Dialog, Place, State};
-use super::theme;
 use super::trainer::{Launcher, Trainer};
 use super::views::{bottom, data, inspect, overlays, rail, runs, train};
+use super::{system_fonts, theme};
 
 /// What the reports on model and data are made from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,6 +59,7 @@ impl App {
     /// `paths` are opened as if dropped; without a model or pairs among them the demo is chosen.
     pub fn new(ctx: &Context, launcher: Launcher, folders: Folders, paths: &[PathBuf]) -> Self {
         theme::install(ctx);
+        system_fonts::install(ctx);
         let (mailbox, messages) = Mailbox::new(ctx.clone());
         let mut app = Self {
             state: State::default(),
@@ -87,7 +88,7 @@ impl App {
 
     /// The processor draws: frames are made seldom, so that the trainer has it.
     pub fn spare_the_processor(&mut self) {
-        self.pause = Duration::from_millis(600);
+        self.pause = Duration::from_millis(900);
     }
 
     /// One frame.

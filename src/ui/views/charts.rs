@@ -281,18 +281,8 @@ fn answer_chart(
     }
 }
 
-fn small_chart(
-    ui: &mut Ui,
-    run: &RunView,
-    charts: &mut Charts<'_>,
-    chart: &Small,
-    height: f32,
-    marks: &[Mark],
-    hovered: &mut Option<(f64, egui::Pos2)>,
-) {
-    let t = ui.tokens();
-    let curves: Vec<Curve> = run
-        .arms
+fn small_curves(run: &RunView, chart: &Small, t: &Tokens) -> Vec<Curve> {
+    run.arms
         .iter()
         .map(|arm| Curve {
             label: arm_title(&arm.name),
@@ -305,7 +295,20 @@ fn small_chart(
             },
             smooth: chart.smooth,
         })
-        .collect();
+        .collect()
+}
+
+fn small_chart(
+    ui: &mut Ui,
+    run: &RunView,
+    charts: &mut Charts<'_>,
+    chart: &Small,
+    height: f32,
+    marks: &[Mark],
+    hovered: &mut Option<(f64, egui::Pos2)>,
+) {
+    let t = ui.tokens();
+    let curves = small_curves(run, chart, t);
     let frame = widgets::card_frame(t).inner_margin(egui::Margin {
         left: 12,
         right: 10,
