@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Modules with their rank: a module imports only from lower ranks (or from itself).
-const LAYERS: [(&str, usize); 11] = [
+const LAYERS: [(&str, usize); 12] = [
     ("config", 0),
     ("data", 1),
     ("loss", 1),
@@ -16,6 +16,7 @@ const LAYERS: [(&str, usize); 11] = [
     ("train", 5),
     ("run", 6),
     ("worker", 7),
+    ("report", 7),
     ("cli", 8),
     ("ui", 8),
 ];
@@ -25,10 +26,10 @@ const WINDOW_CRATES: [&str; 5] = ["egui", "eframe", "egui_plot", "egui_extras", 
 
 /// Crates that own a device: never in these modules.
 const DEVICE_CRATES: [&str; 5] = ["burn", "burn_backend", "burn_cubecl", "burn_flex", "cubecl"];
-const HOST_MODULES: [&str; 4] = ["config", "data", "loss", "ui"];
+const HOST_MODULES: [&str; 5] = ["config", "data", "loss", "report", "ui"];
 
 /// Where files are opened. A prefix of the path below `src/`.
-const FILE_MODULES: [&str; 11] = [
+const FILE_MODULES: [&str; 12] = [
     "data/source",
     "data/tokenizer",
     "data/template",
@@ -36,6 +37,7 @@ const FILE_MODULES: [&str; 11] = [
     "model/config",
     "lora/peft",
     "run/",
+    "report/",
     "worker/",
     "cli/",
     "ui/",
