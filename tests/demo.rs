@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use dpop_studio::config::presets;
 use dpop_studio::data::tokenizer::Tokenizer;
 use dpop_studio::data::{self, pair::Text};
-use dpop_studio::model::{Model, Updates};
+use dpop_studio::model::{LoadOptions, Model, Updates};
 use dpop_studio::train::Trainer;
 use dpop_studio::train::event::{Event, Metrics};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn dpo_collapses_and_dpop_holds() {
     let tokenizer = Tokenizer::open(&config.model).unwrap();
     let tokens =
         |file: &str| tokenizer.tokenize(&data::load(&demo(file)).unwrap(), config.max_length).pairs;
-    let model = Model::load(&config.model, &Device::flex()).unwrap();
+    let model = Model::load(&config.model, &Device::flex(), LoadOptions::default()).unwrap();
     let layers = model.config.num_layers;
     let before = greedy_exact(&model, &tokenizer, None);
     assert!(before >= 0.9, "the base model answers {before} of the problems");
@@ -94,7 +94,7 @@ fn dpo_collapses_and_dpop_holds() {
         .collect();
     assert_eq!(collapsed, ["dpo"], "only DPO collapses");
 
-    let model = Model::load(&config.model, &Device::flex()).unwrap();
+    let model = Model::load(&config.model, &Device::flex(), LoadOptions::default()).unwrap();
     let score = |arm: usize| {
         let updates = trainer.state().arms[arm].adapter.upload(layers, model.device(), None);
         greedy_exact(&model, &tokenizer, Some(&updates))

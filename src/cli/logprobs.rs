@@ -10,8 +10,8 @@ use super::args::LogprobsArgs;
 use super::output::{CliError, warn};
 use crate::data::pair::TokenizedPair;
 use crate::lora::peft;
-use crate::model::Model;
 use crate::model::config::ModelConfig;
+use crate::model::{LoadOptions, Model, quant_format};
 use crate::run::durable::FileError;
 use crate::worker::device;
 use crate::worker::pairs::read_pairs;
@@ -51,7 +51,13 @@ pub fn run(args: &LogprobsArgs) -> Result<(), CliError> {
     };
     let choice = device::choose(&args.device).map_err(CliError::input)?;
     let device = choice.open().map_err(CliError::failure)?;
-    let model = Model::load(&args.model, &device).map_err(CliError::input)?;
+    let model = {
+        let options = LoadOptions {
+            format: quant_format(args.base_precision),
+            binding_limit: choice.binding_limit(),
+        };
+        Model::load(&args.model, &device, options).map_err(CliError::input)?
+    };
     let updates = adapter.map(|adapter| adapter.upload(config.num_layers, &device, None));
     let score = |out: &mut dyn Write| -> Result<(), CliError> {
         for chunk in read.pairs.chunks(CHUNK) {

@@ -288,6 +288,13 @@ impl Choice {
         Choice { label, kind: ChoiceKind::Wgpu, adapter: Some(adapter.clone()) }
     }
 
+    /// Bytes of one buffer that a shader can see at most.
+    pub fn binding_limit(&self) -> u64 {
+        self.adapter
+            .as_ref()
+            .map_or(u64::MAX, |adapter| adapter.max_binding_bytes.min(adapter.max_buffer_bytes))
+    }
+
     /// Opens the device, once a process, and proves that it is the adapter chosen.
     ///
     /// cubecl names an adapter by its API, its kind and its position among that kind; the order may change
