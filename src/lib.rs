@@ -2,7 +2,7 @@
 //! DPO collapses.
 //!
 //! Layers, each importing only from those before it:
-//! `quant -> config -> data, loss -> kernels -> model -> lora -> train -> run -> worker -> cli, ui`.
+//! `quant, config -> data, loss -> kernels -> model -> lora -> train -> run -> worker -> cli, ui`.
 
 // No panic reaches a person. (Tests may unwrap: clippy.toml.)
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]

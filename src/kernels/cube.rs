@@ -271,10 +271,10 @@ impl DecoderOps for CubeBackend {
     ) -> FloatTensor<Self> {
         let [x] = contiguous([x]);
         let n = dims(&x).0;
-        let (width, shader) = if transposed {
-            (spec.cols, shader::QUANTISED_MATMUL_TRANSPOSED)
+        let (shader, width) = if transposed {
+            (shader::QUANTISED_MATMUL_TRANSPOSED, spec.cols)
         } else {
-            (spec.rows, shader::QUANTISED_MATMUL)
+            (shader::QUANTISED_MATMUL, spec.rows)
         };
         let out = new_like(&x, [n, width]);
         let tiles = n.div_ceil(QUANT_TILE) * width.div_ceil(QUANT_TILE);

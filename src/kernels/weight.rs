@@ -66,11 +66,11 @@ impl Weight {
                 }
                 Some(format) => {
                     let matrix = QuantMatrix::encode(own, count, cols, format);
-                    Values::Quantised {
+                    Values::Quantised(Box::new(Quantised {
                         codes: words(matrix.codes, count, device),
                         scales: words(matrix.scales, count, device),
                         spec: QuantSpec { format, rows: count, cols },
-                    }
+                    }))
                 }
             };
             Part { first, rows: count, values }
@@ -131,13 +131,33 @@ fn join(mut parts: Vec<Tensor<2>>, axis: usize) -> Tensor<2> {
     if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, axis) }
 }
 
+impl Quantised {
+    /// `x W^T`, or `x W` where `transposed`, decoding W tile by tile inside the product.
+    fn matmul(&self, x: &Tensor<2>, transposed: bool) -> Tensor<2> {
+        wrap(Dispatch::quantised_mm(
+            x.clone().into_dispatch(),
+            self.codes.clone().into_dispatch(),
+            self.scales.clone().into_dispatch(),
+            self.spec,
+            transposed,
+        ))
+    }
+
+    fn rows(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        wrap(Dispatch::quantised_rows(
+            self.codes.clone().into_dispatch(),
+            self.scales.clone().into_dispatch(),
+            ids.into_dispatch(),
+            self.spec,
+        ))
+    }
+}
+
 impl Part {
     fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
         match &self.values {
             Values::Full(w) => matmul(x, w, false, true),
-            Values::Quantised { codes, scales, spec } => {
-                quantised_matmul(x, codes, scales, *spec, false)
-            }
+            Values::Quantised(w) => w.matmul(x, false),
         }
     }
 
@@ -145,13 +165,8 @@ impl Part {
         match (&self.values, dx) {
             (Values::Full(w), None) => matmul(dy, w, false, false),
             (Values::Full(w), Some(dx)) => matmul_add(dx, dy, w, false, false, 1.0),
-            (Values::Quantised { codes, scales, spec }, dx) => {
-                let own = quantised_matmul(dy, codes, scales, *spec, true);
-                match dx {
-                    None => own,
-                    Some(dx) => dx + own,
-                }
-            }
+            (Values::Quantised(w), None) => w.matmul(dy, true),
+            (Values::Quantised(w), Some(dx)) => dx + w.matmul(dy, true),
         }
     }
 
@@ -159,12 +174,7 @@ impl Part {
     fn lookup(&self, ids: &Tensor<1, Int>, others: bool) -> Tensor<2> {
         let local = ids.clone() - self.first as i64;
         match &self.values {
-            Values::Quantised { codes, scales, spec } => wrap(Dispatch::quantised_rows(
-                codes.clone().into_dispatch(),
-                scales.clone().into_dispatch(),
-                local.into_dispatch(),
-                *spec,
-            )),
+            Values::Quantised(w) => w.rows(local),
             Values::Full(w) if !others => w.clone().select(0, local),
             Values::Full(w) => {
                 let inside = local.clone().clamp(0, self.rows as i64 - 1);
@@ -173,21 +183,4 @@ impl Part {
             }
         }
     }
-}
-
-/// `x W^T`, or `x W` where `transposed`, decoding W tile by tile inside the product.
-fn quantised_matmul(
-    x: &Tensor<2>,
-    codes: &Tensor<2, Int>,
-    scales: &Tensor<2, Int>,
-    spec: QuantSpec,
-    transposed: bool,
-) -> Tensor<2> {
-    wrap(Dispatch::quantised_mm(
-        x.clone().into_dispatch(),
-        codes.clone().into_dispatch(),
-        scales.clone().into_dispatch(),
-        spec,
-        transposed,
-    ))
 }
