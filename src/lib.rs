@@ -2,13 +2,14 @@
 //! DPO collapses.
 //!
 //! Layers, each importing only from those before it:
-//! `quant, config -> data, loss -> kernels -> model -> lora -> train -> run -> worker -> cli, ui`.
+//! `quant, config -> data, loss -> insight, kernels -> model -> lora -> train -> run -> worker -> cli, ui`.
 
 // No panic reaches a person. (Tests may unwrap: clippy.toml.)
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
 
 pub mod config;
 pub mod data;
+pub mod insight;
 pub mod kernels;
 pub mod lora;
 pub mod loss;

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Modules with their rank: a module imports only from lower ranks (or from itself).
-const LAYERS: [(&str, usize); 12] = [
+const LAYERS: [(&str, usize); 13] = [
     ("quant", 0),
     ("config", 0),
     ("data", 1),
     ("loss", 1),
+    ("insight", 2),
     ("kernels", 2),
     ("model", 3),
     ("lora", 4),
@@ -26,7 +27,7 @@ const WINDOW_CRATES: [&str; 5] = ["egui", "eframe", "egui_plot", "egui_extras", 
 
 /// Crates that own a device: never in these modules.
 const DEVICE_CRATES: [&str; 5] = ["burn", "burn_backend", "burn_cubecl", "burn_flex", "cubecl"];
-const HOST_MODULES: [&str; 5] = ["config", "data", "loss", "quant", "ui"];
+const HOST_MODULES: [&str; 6] = ["config", "data", "loss", "insight", "quant", "ui"];
 
 /// Where files are opened. A prefix of the path below `src/`.
 const FILE_MODULES: [&str; 11] = [

@@ -146,9 +146,20 @@ impl Model {
 
     /// Log-probabilities of the batch's entries, `[E]` (nats).
     pub fn log_probs(&self, batch: &DeviceBatch, updates: Option<&Updates>) -> Tensor<1> {
+        self.entry_states(batch, updates).1
+    }
+
+    /// The hidden states from which the batch's entries are predicted, as the head sees them (behind the final norm),
+    /// `[E, D]`, and the entries' log-probabilities, `[E]` (nats).
+    pub fn entry_states(
+        &self,
+        batch: &DeviceBatch,
+        updates: Option<&Updates>,
+    ) -> (Tensor<2>, Tensor<1>) {
         let x = self.hidden(batch, updates, drop);
         let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
-        head_log_probs(&h, &self.head, &batch.targets)
+        let logps = head_log_probs(&h, &self.head, &batch.targets);
+        (h, logps)
     }
 
     /// [`Self::log_probs`], keeping what [`Self::backward`] needs.
