@@ -88,6 +88,9 @@ pub struct InspectArgs {
     /// Folder of the base model, whose tokenizer gives lengths in tokens.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// How the base weights are stored on the device that scores the forecast.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub base_precision: BasePrecision,
     /// Tokens of prompt and completion together, as in training.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,

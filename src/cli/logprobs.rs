@@ -8,8 +8,8 @@ use super::args::LogprobsArgs;
 use super::output::{CliError, warn, write_file};
 use crate::data::pair::TokenizedPair;
 use crate::lora::peft;
+use crate::model::Model;
 use crate::model::config::ModelConfig;
-use crate::model::{LoadOptions, Model, quant_format};
 use crate::worker::device;
 use crate::worker::pairs::read_pairs;
 
@@ -48,13 +48,8 @@ pub fn run(args: &LogprobsArgs) -> Result<(), CliError> {
     };
     let choice = device::choose(&args.device).map_err(CliError::input)?;
     let device = choice.open().map_err(CliError::failure)?;
-    let model = {
-        let options = LoadOptions {
-            format: quant_format(args.base_precision),
-            binding_limit: choice.binding_limit(),
-        };
-        Model::load(&args.model, &device, options).map_err(CliError::input)?
-    };
+    let options = choice.load_options(args.base_precision);
+    let model = Model::load(&args.model, &device, options).map_err(CliError::input)?;
     let updates = adapter.map(|adapter| adapter.upload(config.num_layers, &device, None));
     let score = |out: &mut dyn Write| -> Result<(), CliError> {
         for chunk in read.pairs.chunks(CHUNK) {

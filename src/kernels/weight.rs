@@ -25,12 +25,15 @@ struct Part {
 #[derive(Clone)]
 enum Values {
     Full(Tensor<2>),
-    /// Codes `[rows, code_words]` and scales `[rows, scale_words]`.
-    Quantised {
-        codes: Tensor<2, Int>,
-        scales: Tensor<2, Int>,
-        spec: QuantSpec,
-    },
+    Quantised(Box<Quantised>),
+}
+
+/// Codes `[rows, code_words]` and scales `[rows, scale_words]`.
+#[derive(Clone)]
+struct Quantised {
+    codes: Tensor<2, Int>,
+    scales: Tensor<2, Int>,
+    spec: QuantSpec,
 }
 
 /// Words as the device's 32-bit integers: the bits are what counts.

@@ -13,8 +13,8 @@ use super::split::split;
 use crate::config::{EvalSource, RunConfig};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, peft};
+use crate::model::Model;
 use crate::model::checkpoint::model_hash;
-use crate::model::{LoadOptions, Model, quant_format};
 use crate::run::durable::{self, FileError};
 use crate::run::folder::{DeviceRecord, Inputs, RunRecord};
 use crate::run::probe_records::RecordedPair;
@@ -108,10 +108,7 @@ pub fn prepare(
         return Ok(None);
     }
     outside.enter("loading the model");
-    let options = LoadOptions {
-        format: quant_format(config.base_precision),
-        binding_limit: choice.binding_limit(),
-    };
+    let options = choice.load_options(config.base_precision);
     let model = Model::load(&config.model, &opened, options).map_err(SessionError::input)?;
     let init = match &config.init_adapter {
         Some(path) if record.is_none() => Some(load_init(path, config, &model)?),
