@@ -80,8 +80,8 @@ fn dpo_collapses_and_dpop_holds() {
     let reference = dpop["reference/chosen"];
     assert!((reference + 0.19).abs() < 0.01, "the reference scores the chosen answers {reference}");
     assert!((dpop["reference/rejected"] + 45.42).abs() < 0.05);
-    assert!(dpo["logps/chosen"] < -2.0, "DPO ends at {}", dpo["logps/chosen"]);
-    assert!(dpop["logps/chosen"] > -0.6, "DPOP ends at {}", dpop["logps/chosen"]);
+    assert!(dpo["logps/chosen"] < -5.0, "DPO ends at {}", dpo["logps/chosen"]);
+    assert!(dpop["logps/chosen"] > -0.45, "DPOP ends at {}", dpop["logps/chosen"]);
     assert!(dpop["rewards/margins"] > 0.0 && dpo["rewards/margins"] > 0.0);
 
     let collapsed: Vec<&str> = collector
@@ -101,6 +101,6 @@ fn dpo_collapses_and_dpop_holds() {
     };
     let (dpop, dpo) = (score(0), score(1));
     eprintln!("greedy answers: base {before}, DPOP {dpop}, DPO {dpo}");
-    assert!(dpop >= 0.85, "DPOP answers {dpop}");
-    assert!(dpo < 0.5, "DPO answers {dpo}");
+    assert!(dpop > 0.9, "DPOP answers {dpop}");
+    assert!(dpo < 0.3, "DPO answers {dpo}");
 }

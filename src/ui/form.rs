@@ -81,14 +81,13 @@ pub const DEMO_PRESET: &str = "demo";
 pub const USUAL_MAX_LENGTH: usize = crate::config::defaults::MAX_LENGTH;
 
 /// Fields that belong to the machine or the files, which presets leave alone.
-const KEPT_BY_PRESETS: [&str; 10] = [
+const KEPT_BY_PRESETS: [&str; 9] = [
     "model",
     "data",
     "eval_data",
     "eval_fraction",
     "init_adapter",
     "device",
-    "seed",
     "base_precision",
     "weights",
     "memory_limit",
