@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dpop_studio::config::{Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target};
+use dpop_studio::config::{
+    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace,
+};
 use dpop_studio::run::events::{self, EventLog};
 use dpop_studio::run::folder::{
     self, DeviceRecord, FolderError, Inputs, RunFolder, RunRecord, RunStatus,
@@ -39,6 +41,9 @@ fn config() -> RunConfig {
         eval_every: 10,
         save_every: 50,
         device: "cpu".into(),
+        base_precision: BasePrecision::F32,
+        weights: WeightPlace::Resident,
+        memory_limit: None,
         seed: 1 << 53,
         shuffle: true,
     }

@@ -337,6 +337,8 @@ fn pieces_of_both_alphabets_are_readable() {
     for text in ["First there are 4 * 4 = 16 cards.", "Żółw 🙂"] {
         let ids = tokenizer.encode(text, false).unwrap();
         assert_eq!(tokenizer.decode(&ids).unwrap(), text);
+        let pieces = tokenizer.token_texts(&ids);
+        assert_eq!((pieces.len(), pieces.concat()), (ids.len(), text.to_owned()));
     }
     let ids = tokenizer.encode(" cards\n", false).unwrap();
     let pieces: String = ids.iter().map(|id| tokenizer.token_text(*id)).collect();

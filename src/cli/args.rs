@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::RunDraft;
+use crate::config::{BasePrecision, RunDraft};
 
 /// Fine-tune language models with LoRA and DPO-Positive, and see where plain DPO collapses.
 ///
@@ -69,6 +69,9 @@ pub struct LogprobsArgs {
     /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
+    /// How the base weights are stored on the device.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub base_precision: BasePrecision,
     /// Tokens of prompt and completion together; the model's own limit without it.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
@@ -85,12 +88,53 @@ pub struct InspectArgs {
     /// Folder of the base model, whose tokenizer gives lengths in tokens.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// How the base weights are stored on the device that scores the forecast.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub base_precision: BasePrecision,
     /// Tokens of prompt and completion together, as in training.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
     /// Print one JSON object.
     #[arg(long)]
     pub json: bool,
+    /// Put every pair through the model once and say what plain DPO is likely to do to it.
+    #[arg(long, requires = "model")]
+    pub forecast: bool,
+    /// Look at the first N usable pairs only.
+    #[arg(long, value_name = "N", requires = "forecast", conflicts_with = "output", value_parser = clap::value_parser!(usize))]
+    pub pairs: Option<usize>,
+    /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`, for the forecast.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: String,
+    #[command(flatten)]
+    pub keep: KeepArgs,
+}
+
+/// Which rows go into a new file.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Keep some rows")]
+pub struct KeepArgs {
+    /// Write the usable rows that pass the rules below to a new file, as they stand in the old one.
+    #[arg(long, value_name = "FILE", requires = "model")]
+    pub output: Option<PathBuf>,
+    /// Smallest edit distance between the answers, as a share of the longer one.
+    #[arg(long, value_name = "F", requires = "output")]
+    pub min_edit_distance: Option<f64>,
+    /// Largest length-normalised CHES score.
+    #[arg(long, value_name = "F", requires = "output", allow_negative_numbers = true)]
+    pub max_ches: Option<f64>,
+    /// Largest share of tokens that DPO pushes the wrong way.
+    #[arg(long, value_name = "F", requires = "output")]
+    pub max_wrong_way: Option<f64>,
+    /// Largest surprise of the model at the chosen answer, nats per token from the first difference on.
+    #[arg(long, value_name = "F", requires = "output")]
+    pub max_surprise: Option<f64>,
+    /// Leave out rows that repeat or contradict an earlier one.
+    #[arg(long, requires = "output")]
+    pub drop_duplicates: bool,
+    /// Leave out pairs whose rejected answer the model finds the likelier one.
+    #[arg(long, requires = "output")]
+    pub drop_swapped: bool,
 }
 
 #[derive(Debug, Args)]

@@ -1,18 +1,15 @@
 //! `dpop-studio logprobs`: the log-probability of every completion token.
 
-use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
-use std::path::Path;
 
 use serde::Serialize;
 
 use super::args::LogprobsArgs;
-use super::output::{CliError, warn};
+use super::output::{CliError, warn, write_file};
 use crate::data::pair::TokenizedPair;
 use crate::lora::peft;
 use crate::model::Model;
 use crate::model::config::ModelConfig;
-use crate::run::durable::FileError;
 use crate::worker::device;
 use crate::worker::pairs::read_pairs;
 
@@ -51,7 +48,8 @@ pub fn run(args: &LogprobsArgs) -> Result<(), CliError> {
     };
     let choice = device::choose(&args.device).map_err(CliError::input)?;
     let device = choice.open().map_err(CliError::failure)?;
-    let model = Model::load(&args.model, &device).map_err(CliError::input)?;
+    let options = choice.load_options(args.base_precision);
+    let model = Model::load(&args.model, &device, options).map_err(CliError::input)?;
     let updates = adapter.map(|adapter| adapter.upload(config.num_layers, &device, None));
     let score = |out: &mut dyn Write| -> Result<(), CliError> {
         for chunk in read.pairs.chunks(CHUNK) {
@@ -83,22 +81,4 @@ fn write_row(
     };
     let text = serde_json::to_string(&row).map_err(CliError::failure)?;
     Ok(writeln!(out, "{text}")?)
-}
-
-/// Writes beside `path` and renames, so that a broken run leaves no half file under its name.
-fn write_file(
-    path: &Path,
-    write: impl FnOnce(&mut dyn Write) -> Result<(), CliError>,
-) -> Result<(), CliError> {
-    let temporary = path.with_added_extension("part");
-    let fail = |error| CliError::failure(FileError::new("write", path, error));
-    let mut out = BufWriter::new(File::create(&temporary).map_err(fail)?);
-    let written = write(&mut out).and_then(|()| out.flush().map_err(fail));
-    drop(out);
-    if let Err(error) = written {
-        // The error itself is what the person must see.
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
-    }
-    fs::rename(&temporary, path).map_err(fail)
 }

@@ -4,6 +4,7 @@
 
 mod args;
 mod devices;
+mod forecast_text;
 mod inspect;
 mod logprobs;
 mod output;

@@ -1,8 +1,11 @@
 //! How every command writes and fails.
 
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
+use crate::run::durable::FileError;
 use crate::worker::session::SessionError;
 
 /// An error with its exit code; printed as `error: ...` on stderr.
@@ -73,6 +76,24 @@ pub fn warn(message: &str) {
 /// A line on stderr; when stderr is closed there is nobody left to tell.
 pub fn note(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
+}
+
+/// Writes beside `path` and renames, so that a broken run leaves no half file under its name.
+pub fn write_file(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let temporary = path.with_added_extension("part");
+    let fail = |error| CliError::failure(FileError::new("write", path, error));
+    let mut out = BufWriter::new(File::create(&temporary).map_err(fail)?);
+    let written = write(&mut out).and_then(|()| out.flush().map_err(fail));
+    drop(out);
+    if let Err(error) = written {
+        // The error itself is what the person must see.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
+    fs::rename(&temporary, path).map_err(fail)
 }
 
 /// stdout, buffered: every write can fail with a closed pipe, which ends the command quietly.

@@ -8,8 +8,10 @@ pub mod pair;
 mod python_json;
 mod row;
 pub mod source;
+pub mod source_rows;
 pub mod template;
 pub mod token_ids;
+mod token_text;
 pub mod tokenizer;
 
 pub use inspect::{InspectReport, inspect};

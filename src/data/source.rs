@@ -123,6 +123,9 @@ fn list_candidates(candidates: &[String]) -> String {
     }
 }
 
+/// Bytes from which the layout is recognised.
+pub(super) const HEAD: usize = 1 << 20;
+
 /// Reads a preference file. Rows that cannot be used are in `Dataset::skipped`.
 pub fn load(path: &Path) -> Result<Dataset, DataError> {
     let read = |source| DataError::Read { path: path.to_owned(), source };
@@ -130,7 +133,7 @@ pub fn load(path: &Path) -> Result<Dataset, DataError> {
         return Err(DataError::Directory { path: path.to_owned(), candidates: candidates(path) });
     }
     let file = File::open(path).map_err(read)?;
-    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut reader = BufReader::with_capacity(HEAD, file);
     let head = reader.fill_buf().map_err(read)?;
     refuse_other_formats(path, head)?;
     let bom = if head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
@@ -364,7 +367,7 @@ impl<'de> DeserializeSeed<'de> for RowList<'_> {
 }
 
 /// The dataset viewer's API wraps each row: `{"row_idx": 0, "row": {..}}`.
-fn unwrap_viewer_row(value: Value) -> Value {
+pub(super) fn unwrap_viewer_row(value: Value) -> Value {
     match value {
         Value::Object(mut object) if object.contains_key("row_idx") => match object.remove("row") {
             Some(row) => row,

@@ -44,7 +44,7 @@ pub enum TokenizerError {
 /// A model's tokenizer with its chat template and end-of-sequence token.
 #[derive(Debug)]
 pub struct Tokenizer {
-    inner: tokenizers::Tokenizer,
+    pub(super) inner: tokenizers::Tokenizer,
     template: Option<ChatTemplate>,
     eos_token: String,
     eos_id: u32,
@@ -52,7 +52,7 @@ pub struct Tokenizer {
     /// Rows of the model's embedding, from config.json.
     model_vocab: Option<usize>,
     /// Tokens are spelled in GPT-2's byte alphabet.
-    byte_level: bool,
+    pub(super) byte_level: bool,
 }
 
 /// A dataset as token ids, with what was lost on the way.
@@ -128,27 +128,6 @@ impl Tokenizer {
     /// The text of `ids` without special tokens: what a person reads as the answer.
     pub fn decode_answer(&self, ids: &[u32]) -> Result<String, TokenizerError> {
         self.inner.decode(ids, true).map_err(|e| TokenizerError::Decode(e.to_string()))
-    }
-
-    /// What token `id` looks like alone, leading space kept: for labels, not for joining into text.
-    /// Half a UTF-8 character shows as U+FFFD.
-    pub fn token_text(&self, id: u32) -> String {
-        let Some(token) = self.inner.id_to_token(id) else {
-            return format!("<{id}?>");
-        };
-        if self.inner.get_added_tokens_decoder().contains_key(&id) {
-            return token;
-        }
-        if self.byte_level {
-            let bytes: Option<Vec<u8>> = token.chars().map(byte_of).collect();
-            return bytes.map_or(token, |bytes| String::from_utf8_lossy(&bytes).into_owned());
-        }
-        let byte = token.strip_prefix("<0x").and_then(|hex| hex.strip_suffix('>'));
-        match byte.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) if byte.is_ascii() => char::from(byte).to_string(),
-            Some(_) => token,
-            None => token.replace('\u{2581}', " "),
-        }
     }
 
     pub fn eos_token(&self) -> &str {
@@ -413,18 +392,6 @@ fn as_plain<'a>(
 /// Each message on its own line or lines, and the answer on the next.
 fn plain_prompt(messages: &[Message]) -> String {
     messages.iter().flat_map(|m| [m.content.as_str(), "\n"]).collect()
-}
-
-/// The byte that a character of GPT-2's alphabet stands for (`bytes_to_unicode`).
-fn byte_of(c: char) -> Option<u8> {
-    let code = u32::from(c);
-    match code {
-        0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff => u8::try_from(code).ok(),
-        0x100..=0x120 => u8::try_from(code - 0x100).ok(),
-        0x121..=0x142 => u8::try_from(code - 0x121 + 0x7f).ok(),
-        0x143 => Some(0xad),
-        _ => None,
-    }
 }
 
 /// The EOS token by name, or by id where only the generation settings give it.

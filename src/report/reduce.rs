@@ -77,8 +77,11 @@ pub fn smoothed(series: &Series, sight: &Sight<'_>, window: usize) -> Vec<(f64, 
     points
 }
 
-/// What lies between two series: the lowest of `lower` and the highest of `upper` for each pixel, as (x, low, high).
-pub fn band(lower: &Series, upper: &Series, sight: &Sight<'_>) -> Vec<(f64, f64, f64)> {
+/// A place of a band: x, its lower and its upper edge.
+pub type BandPoint = (f64, f64, f64);
+
+/// What lies between two series: the lowest of `lower` and the highest of `upper` for each pixel.
+pub fn band(lower: &Series, upper: &Series, sight: &Sight<'_>) -> Vec<BandPoint> {
     if lower.steps() != upper.steps() {
         return Vec::new();
     }

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 /// `loss, grad_norm, learning_rate, logps/chosen, logps/rejected` (sums, nats, mean over pairs),
 /// `logps_per_token/chosen|rejected`, `reference/chosen|rejected` (sums) and
 /// `reference_per_token/chosen|rejected`, `rewards/chosen|rejected|margins|accuracies`,
-/// `dpop/penalty, dpop/active`.
+/// `dpop/penalty, dpop/active`; a probe's also `logps_per_token/chosen_p10|chosen_p90|rejected_p10|rejected_p90` over
+/// its pairs.
 pub type Metrics = BTreeMap<String, f64>;
 
 /// Metrics by arm name (`dpop`, `dpo`, ..).

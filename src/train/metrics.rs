@@ -2,6 +2,7 @@
 
 use super::event::{Metrics, ProbePair};
 use super::state::Reference;
+use crate::insight::percentile;
 use crate::loss::PairLogps;
 
 /// One pair under one arm.
@@ -59,4 +60,25 @@ pub fn metrics(results: &[PairResult], beta: f64) -> Metrics {
         ("dpop/active", mean(&|r| f64::from(r.logps.penalty() > 0.0))),
     ];
     named.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+}
+
+/// 10th and 90th percentile over the pairs of each answer's mean log-probability per token (nats): the band around the
+/// curves of [`metrics`].
+pub fn spread(results: &[PairResult]) -> Metrics {
+    type PerToken = fn(&PairResult) -> f64;
+    let sides: [(&str, PerToken); 2] = [
+        ("chosen", |r| r.logps.chosen / r.chosen_tokens.max(1) as f64),
+        ("rejected", |r| r.logps.rejected / r.rejected_tokens.max(1) as f64),
+    ];
+    let mut values = Metrics::new();
+    for (side, per_token) in sides {
+        let mut sorted: Vec<f64> = results.iter().map(per_token).collect();
+        sorted.sort_by(f64::total_cmp);
+        for (name, q) in [("p10", 0.1), ("p90", 0.9)] {
+            if let Some(value) = percentile(&sorted, q) {
+                values.insert(format!("logps_per_token/{side}_{name}"), value);
+            }
+        }
+    }
+    values
 }

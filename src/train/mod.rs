@@ -3,14 +3,17 @@
 pub mod event;
 mod metrics;
 pub mod optimizer;
+mod probe;
 mod schedule;
 pub mod state;
 mod trainer;
 
 use std::path::PathBuf;
 
-pub use trainer::{COLLAPSE_DEPTH, Trainer};
+pub use probe::COLLAPSE_DEPTH;
+pub use trainer::Trainer;
 
+use crate::model::PairScore;
 use event::Event;
 use state::TrainState;
 
@@ -30,9 +33,24 @@ pub enum Outcome {
     Stopped,
 }
 
+/// What one probe measured: the log-probability of every answer token, by pair in the order of the probe.
+pub struct ProbeScores<'a> {
+    /// Updates done.
+    pub step: usize,
+    /// Under the base model; only where it was measured in this probe, which is the first.
+    pub reference: Option<&'a [PairScore]>,
+    /// By arm name.
+    pub arms: Vec<(&'a str, Vec<PairScore>)>,
+}
+
 /// Where the loop reports to: the worker writes files and answers the window, tests collect.
 pub trait Observer {
     fn event(&mut self, event: Event) -> anyhow::Result<()>;
+
+    /// Told before the probe's event, so that whoever hears the event finds the record.
+    fn probe(&mut self, _scores: &ProbeScores<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// Makes `state` durable; answers the checkpoint's folder.
     fn checkpoint(&mut self, state: &TrainState) -> anyhow::Result<PathBuf>;

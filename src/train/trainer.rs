@@ -16,26 +16,22 @@ use crate::loss::Objective;
 use crate::model::layout::PackedBatch;
 use crate::model::{DeviceBatch, Model, PairScore, Updates, entry_weights, pair_scores, read};
 
-/// An arm has collapsed when its mean chosen log-likelihood per token lies this far (nats) below the reference
-/// while its mean margin is positive.
-pub const COLLAPSE_DEPTH: f64 = 0.05;
-
 /// One loss under training: its name, formula, and adapter on the device.
-struct Arm {
-    name: String,
-    objective: Objective,
-    updates: Updates,
+pub(super) struct Arm {
+    pub name: String,
+    pub objective: Objective,
+    pub updates: Updates,
 }
 
 /// A run between two steps.
 pub struct Trainer {
-    model: Model,
-    config: RunConfig,
+    pub(super) model: Model,
+    pub(super) config: RunConfig,
     train: Vec<TokenizedPair>,
-    probe: Vec<TokenizedPair>,
+    pub(super) probe: Vec<TokenizedPair>,
     order: DataOrder,
-    arms: Vec<Arm>,
-    state: TrainState,
+    pub(super) arms: Vec<Arm>,
+    pub(super) state: TrainState,
 }
 
 fn arm_kinds(config: &RunConfig) -> Vec<ObjectiveKind> {
@@ -234,7 +230,7 @@ impl Trainer {
         Ok(())
     }
 
-    fn result(
+    pub(super) fn result(
         &self,
         objective: &Objective,
         pair: &TokenizedPair,
@@ -266,86 +262,6 @@ impl Trainer {
         let step = self.state.step + 1;
         adamw(&mut self.state.arms[arm], grads, step, lr, self.config.weight_decay);
         Ok(norm)
-    }
-
-    /// Scores the probe pairs under every arm and reports; marks arms that collapse.
-    fn probe(&mut self, observer: &mut dyn Observer) -> anyhow::Result<()> {
-        if self.probe.is_empty() {
-            return Ok(());
-        }
-        self.fill_probe_references()?;
-        let mut arms = ArmMetrics::new();
-        let mut pairs = BTreeMap::new();
-        for (arm, state) in self.arms.iter().zip(&self.state.arms) {
-            let layers = self.model.config.num_layers;
-            let updates = state.adapter.upload(layers, self.model.device(), None);
-            let scores = self.model.score(&self.probe, Some(&updates))?;
-            let with_reference =
-                self.probe.iter().zip(&scores).zip(self.state.probe_references.values());
-            let results: Vec<PairResult> = with_reference
-                .map(|((pair, score), &reference)| {
-                    self.result(&arm.objective, pair, score, reference)
-                })
-                .collect();
-            arms.insert(arm.name.clone(), metrics(&results, self.config.beta));
-            let each = results.iter().map(PairResult::probe_pair).collect();
-            pairs.insert(arm.name.clone(), each);
-        }
-        let collapses = self.find_collapses(&arms);
-        observer.event(Event::Probe { step: self.state.step, arms, pairs })?;
-        collapses.into_iter().try_for_each(|event| observer.event(event))
-    }
-
-    fn fill_probe_references(&mut self) -> anyhow::Result<()> {
-        if self.state.probe_references.len() == self.probe.len() {
-            return Ok(());
-        }
-        let scores = self.model.score(&self.probe, None)?;
-        let references = scores.iter().map(|score| {
-            let (chosen, rejected) = score.sums();
-            Reference { chosen, rejected }
-        });
-        self.state.probe_references = references.enumerate().collect();
-        Ok(())
-    }
-
-    fn find_collapses(&mut self, arms: &ArmMetrics) -> Vec<Event> {
-        let step = self.state.step;
-        let mut events = Vec::new();
-        for state in self.state.arms.iter_mut().filter(|arm| arm.collapsed_at.is_none()) {
-            let Some(values) = arms.get(&state.name) else { continue };
-            let value = |name: &str| values.get(name).copied().unwrap_or(0.0);
-            let chosen = value("logps_per_token/chosen");
-            let reference = value("reference_per_token/chosen");
-            if reference - chosen > COLLAPSE_DEPTH && value("rewards/margins") > 0.0 {
-                state.collapsed_at = Some(step);
-                events.push(collapse_event(step, &state.name, chosen, reference, values));
-            }
-        }
-        events
-    }
-}
-
-fn collapse_event(
-    step: usize,
-    arm: &str,
-    chosen: f64,
-    reference: f64,
-    values: &super::event::Metrics,
-) -> Event {
-    let percent = values.get("rewards/accuracies").copied().unwrap_or(0.0) * 100.0;
-    let message = format!(
-        "{} collapses at step {step}: the preferred answers now have {chosen:.3} nats per token, {:.3} below \
-         the base model's {reference:.3}, although {percent:.0} % of the pairs are ranked right.",
-        arm.to_uppercase(),
-        reference - chosen,
-    );
-    Event::Collapse {
-        step,
-        arm: arm.to_owned(),
-        chosen_per_token: chosen,
-        reference_per_token: reference,
-        message,
     }
 }
 

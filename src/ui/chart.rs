@@ -14,7 +14,7 @@ use egui_plot::{
 
 use crate::report::charts::{Chart, Unit, y_range};
 use crate::report::format;
-use crate::report::reduce::Sight;
+use crate::report::reduce::{BandPoint, Sight};
 use crate::report::ruler::Axis;
 use crate::report::run_view::RunView;
 
@@ -64,7 +64,7 @@ pub fn chart_ui(
         plot_ui.set_plot_bounds_y(low..=high);
         for curve in chart.curves.iter().rev() {
             let points = shown.band(curve);
-            let part = |of: fn(&(f64, f64, f64)) -> f64| points.iter().map(of).collect::<Vec<_>>();
+            let part = |of: fn(&BandPoint) -> f64| points.iter().map(of).collect::<Vec<_>>();
             if points.len() > 1 {
                 let (xs, low, high) = (part(|p| p.0), part(|p| p.1), part(|p| p.2));
                 let share = if curve.dashed { 0.07 } else { 0.13 };

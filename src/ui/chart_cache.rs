@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use egui_plot::PlotPoint;
 
 use crate::report::charts::Curve;
-use crate::report::reduce::{self, Sight};
+use crate::report::reduce::{self, BandPoint, Sight};
 use crate::report::ruler::Axis;
 use crate::report::series::{Key, Store};
 
@@ -41,7 +41,7 @@ struct Made {
 #[derive(Debug, Default)]
 pub struct ChartCache {
     lines: HashMap<(usize, Key, Kind), (Made, Vec<PlotPoint>)>,
-    bands: HashMap<(usize, Key), (Made, Vec<(f64, f64, f64)>)>,
+    bands: HashMap<(usize, Key), (Made, Vec<BandPoint>)>,
     /// Reductions made so far; tests watch it.
     pub made: u64,
     /// `None`: everything.
@@ -103,7 +103,7 @@ impl ChartCache {
     }
 
     /// The band of a curve, as (x, low, high).
-    pub fn band(&self, curve: &Curve) -> &[(f64, f64, f64)] {
+    pub fn band(&self, curve: &Curve) -> &[BandPoint] {
         let id = (curve.run, curve.key.clone());
         self.bands.get(&id).map_or(&[], |(_, points)| points)
     }

@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod device;
+pub mod forecast;
 pub mod observer;
 pub mod pairs;
 pub mod prepare;

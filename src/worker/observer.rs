@@ -1,15 +1,17 @@
 //! What the loop reports, made durable and passed on.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use super::protocol::{Reporter, locked};
 use super::session::Outside;
 use crate::run::checkpoint;
 use crate::run::events::EventLog;
+use crate::run::folder::RunFolder;
+use crate::run::probe_records::ProbeRecorder;
 use crate::train::event::Event;
 use crate::train::state::TrainState;
-use crate::train::{Control, Observer};
+use crate::train::{Control, Observer, ProbeScores};
 
 /// Events go to the run folder's log (once it is open) and to the reporter.
 pub struct Journal {
@@ -47,8 +49,8 @@ impl Journal {
 pub struct RunObserver<'a> {
     journal: &'a Journal,
     outside: &'a Outside,
-    run: &'a Path,
-    base_model: &'a Path,
+    folder: &'a RunFolder,
+    records: Option<ProbeRecorder>,
     last_checkpoint: Option<PathBuf>,
 }
 
@@ -57,11 +59,11 @@ impl<'a> RunObserver<'a> {
     pub fn new(
         journal: &'a Journal,
         outside: &'a Outside,
-        run: &'a Path,
-        base_model: &'a Path,
+        folder: &'a RunFolder,
+        records: Option<ProbeRecorder>,
         resumed_from: Option<PathBuf>,
     ) -> RunObserver<'a> {
-        RunObserver { journal, outside, run, base_model, last_checkpoint: resumed_from }
+        RunObserver { journal, outside, folder, records, last_checkpoint: resumed_from }
     }
 
     pub fn into_last_checkpoint(self) -> Option<PathBuf> {
@@ -74,10 +76,15 @@ impl Observer for RunObserver<'_> {
         self.journal.emit(event)
     }
 
+    fn probe(&mut self, scores: &ProbeScores<'_>) -> anyhow::Result<()> {
+        Ok(self.records.as_ref().map_or(Ok(()), |records| records.write(scores))?)
+    }
+
     fn checkpoint(&mut self, state: &TrainState) -> anyhow::Result<PathBuf> {
         // The log first: a checkpoint whose steps are not in the log would leave a hole in the charts.
         self.journal.sync()?;
-        let written = checkpoint::write(self.run, state, self.base_model)?;
+        let written =
+            checkpoint::write(&self.folder.path, state, &self.folder.record.config.model)?;
         self.last_checkpoint = Some(written.path.clone());
         self.journal.emit(Event::Checkpoint { step: state.step, path: written.path.clone() })?;
         for message in written.warnings {

@@ -29,6 +29,8 @@ pub enum PairsError {
 /// The usable pairs of a file.
 pub struct ReadPairs {
     pub pairs: Vec<TokenizedPair>,
+    /// `None` where all rows are token ids and the model has none.
+    pub tokenizer: Option<Tokenizer>,
     /// One sentence each.
     pub warnings: Vec<String>,
 }
@@ -42,12 +44,14 @@ pub fn read_pairs(
     max_length: usize,
 ) -> Result<ReadPairs, PairsError> {
     let dataset = source::load(data)?;
-    let tokenized = match Tokenizer::open(model_dir) {
-        Ok(tokenizer) => tokenizer.tokenize(&dataset, max_length),
-        Err(TokenizerError::Missing { .. }) if all_ids(&dataset) => {
-            tokenize_ids(&dataset, max_length, ModelConfig::read(model_dir)?.vocab_size)
-        }
+    let tokenizer = match Tokenizer::open(model_dir) {
+        Ok(tokenizer) => Some(tokenizer),
+        Err(TokenizerError::Missing { .. }) if all_ids(&dataset) => None,
         Err(error) => return Err(error.into()),
+    };
+    let tokenized = match &tokenizer {
+        Some(tokenizer) => tokenizer.tokenize(&dataset, max_length),
+        None => tokenize_ids(&dataset, max_length, ModelConfig::read(model_dir)?.vocab_size),
     };
     let skipped: Vec<&Skipped> = dataset.skipped.iter().chain(&tokenized.skipped).collect();
     if tokenized.pairs.is_empty() {
@@ -58,7 +62,7 @@ pub fn read_pairs(
         });
     }
     let warnings = warnings(data, &dataset, &tokenized, &skipped);
-    Ok(ReadPairs { pairs: tokenized.pairs, warnings })
+    Ok(ReadPairs { pairs: tokenized.pairs, tokenizer, warnings })
 }
 
 fn all_ids(dataset: &Dataset) -> bool {

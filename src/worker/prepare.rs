@@ -17,12 +17,15 @@ use crate::model::Model;
 use crate::model::checkpoint::model_hash;
 use crate::run::durable::{self, FileError};
 use crate::run::folder::{DeviceRecord, Inputs, RunRecord};
+use crate::run::probe_records::RecordedPair;
 
 /// A run ready to start.
 pub struct Prepared {
     pub model: Model,
     pub train: Vec<TokenizedPair>,
     pub probe: Vec<TokenizedPair>,
+    /// The probe's pairs as people read them.
+    pub probe_texts: Vec<RecordedPair>,
     pub init: Option<LoraAdapter>,
     pub inputs: Inputs,
     pub device: DeviceRecord,
@@ -72,7 +75,7 @@ pub fn prepare(
     let stopped = || outside.controls.stop_asked();
     outside.enter("reading the data");
     let mut warnings = Vec::new();
-    let (train, probe) = read_and_split(config, &mut warnings)?;
+    let Read { train, probe, probe_texts } = read_and_split(config, &mut warnings)?;
     if stopped() {
         return Ok(None);
     }
@@ -105,7 +108,8 @@ pub fn prepare(
         return Ok(None);
     }
     outside.enter("loading the model");
-    let model = Model::load(&config.model, &opened).map_err(SessionError::input)?;
+    let options = choice.load_options(config.base_precision);
+    let model = Model::load(&config.model, &opened, options).map_err(SessionError::input)?;
     let init = match &config.init_adapter {
         Some(path) if record.is_none() => Some(load_init(path, config, &model)?),
         _ => None,
@@ -113,26 +117,32 @@ pub fn prepare(
     if stopped() {
         return Ok(None);
     }
-    Ok(Some(Prepared { model, train, probe, init, inputs, device, warnings }))
+    Ok(Some(Prepared { model, train, probe, probe_texts, init, inputs, device, warnings }))
 }
 
-/// The pairs to train on and the probe.
-fn read_and_split(
-    config: &RunConfig,
-    warnings: &mut Vec<String>,
-) -> Result<(Vec<TokenizedPair>, Vec<TokenizedPair>), SessionError> {
+/// The pairs to train on, and the probe as ids and as text.
+struct Read {
+    train: Vec<TokenizedPair>,
+    probe: Vec<TokenizedPair>,
+    probe_texts: Vec<RecordedPair>,
+}
+
+fn read_and_split(config: &RunConfig, warnings: &mut Vec<String>) -> Result<Read, SessionError> {
     let mut read = |path: &Path| {
         let read =
             read_pairs(path, &config.model, config.max_length).map_err(SessionError::input)?;
         warnings.extend(read.warnings);
-        Ok::<_, SessionError>(read.pairs)
+        Ok::<_, SessionError>((read.pairs, read.tokenizer))
     };
-    let pairs = read(&config.data)?;
+    let (pairs, tokenizer) = read(&config.data)?;
     let eval = match &config.eval {
-        EvalSource::File(path) => Some(read(path)?),
+        EvalSource::File(path) => Some(read(path)?.0),
         EvalSource::Fraction(_) => None,
     };
-    split(config, pairs, eval).map_err(SessionError::input)
+    let (train, probe) = split(config, pairs, eval).map_err(SessionError::input)?;
+    let probe_texts =
+        probe.iter().map(|pair| RecordedPair::new(pair, tokenizer.as_ref())).collect();
+    Ok(Read { train, probe, probe_texts })
 }
 
 fn device_record(choice: &Choice) -> DeviceRecord {

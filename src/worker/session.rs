@@ -15,6 +15,7 @@ use crate::run::checkpoint::{self, Loaded};
 use crate::run::events::{self, EventLog};
 use crate::run::export::export;
 use crate::run::folder::{self, RunFolder, RunRecord};
+use crate::run::probe_records::ProbeRecorder;
 use crate::train::event::{ArmInfo, Event};
 use crate::train::state::TrainState;
 use crate::train::{Outcome, Trainer};
@@ -165,13 +166,19 @@ fn train(
     journal: &Journal,
 ) -> Result<Ending, SessionError> {
     let config = &folder.record.config;
-    let Prepared { model, train, probe, init, device, warnings, .. } = prepared;
+    let Prepared { model, train, probe, probe_texts, init, device, warnings, .. } = prepared;
     let (train_pairs, probe_pairs) = (train.len(), probe.len());
     let (state, path, recovered) = match loaded {
         Some(Loaded { state, path, warnings }) => (Some(state), Some(path), warnings),
         None => (None, None, Vec::new()),
     };
     let from_step = state.as_ref().map_or(0, |state| state.step);
+    let records = match &state {
+        Some(state) => ProbeRecorder::resume(&folder.path, state.step),
+        None if probe_texts.is_empty() => Ok(None),
+        None => ProbeRecorder::create(&folder.path, probe_texts).map(Some),
+    };
+    let records = records.map_err(SessionError::failure)?;
     let mut trainer =
         Trainer::new(model, config, train, probe, state, init).map_err(SessionError::Input)?;
     let arms = trainer.arms();
@@ -192,7 +199,7 @@ fn train(
         journal.emit(Event::Warning { message }).map_err(SessionError::Failure)?;
     }
     outside.enter("training");
-    let mut observer = RunObserver::new(journal, outside, &folder.path, &config.model, path);
+    let mut observer = RunObserver::new(journal, outside, folder, records, path);
     let outcome = trainer.run(&mut observer).map_err(SessionError::Failure)?;
     let checkpoint = observer.into_last_checkpoint();
     match outcome {

@@ -1,0 +1,9 @@
+//! What the numbers of a run say: pure functions on the host, each with its source.
+
+pub mod displacement;
+pub mod forecast;
+mod profile;
+mod spread;
+
+pub use profile::{EditProfile, ProfilePoint, edit_profile};
+pub use spread::{Histogram, percentile};
