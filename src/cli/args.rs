@@ -27,6 +27,8 @@ pub enum Command {
     Logprobs(LogprobsArgs),
     /// Say what a preference file holds: rows, schema, skipped rows with reasons, lengths.
     Inspect(InspectArgs),
+    /// Write a run as one HTML page: charts, collapse, final figures, settings.
+    Report(ReportArgs),
     /// List the devices that can train, and which one would be taken.
     Devices(JsonArgs),
     /// List the presets.
@@ -135,6 +137,16 @@ pub struct KeepArgs {
     /// Leave out pairs whose rejected answer the model finds the likelier one.
     #[arg(long, requires = "output")]
     pub drop_swapped: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of the run, finished or going on.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// The page to write; a file of this name is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]
