@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use dpop_studio::config::{Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target};
+use dpop_studio::config::{
+    Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, StopRule, StopRules, Target,
+};
 use dpop_studio::run::events::{self, EventLog};
 use dpop_studio::run::folder::{
     self, DeviceRecord, FolderError, Inputs, RunFolder, RunRecord, RunStatus,
@@ -37,6 +39,8 @@ fn config() -> RunConfig {
         eval: EvalSource::Fraction(0.1),
         probe_pairs: 32,
         eval_every: 10,
+        forecast_pairs: 4,
+        stop_when: StopRules(vec![StopRule::ChosenBelowReference(0.05), StopRule::Nan]),
         save_every: 50,
         device: "cpu".into(),
         seed: 1 << 53,

@@ -58,7 +58,7 @@ pub fn kind(field: &Field) -> Kind {
         "schedule" => Kind::Choice(SCHEDULES),
         "rslora" | "shuffle" => Kind::Switch,
         "targets" => Kind::Targets,
-        "device" => Kind::Text,
+        "device" | "stop_when" => Kind::Text,
         _ => Kind::Number,
     }
 }
