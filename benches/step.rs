@@ -9,10 +9,12 @@ use std::time::Instant;
 
 use burn::tensor::Device;
 use clap::Parser;
-use dpop_studio::config::{Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target};
+use dpop_studio::config::{
+    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace,
+};
 use dpop_studio::data::pair::TokenizedPair;
-use dpop_studio::model::Model;
 use dpop_studio::model::config::{Architecture, ModelConfig, Rope};
+use dpop_studio::model::{LoadOptions, Model};
 use dpop_studio::train::Trainer;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
@@ -119,6 +121,9 @@ fn config(arms: usize, steps: usize) -> RunConfig {
         stop_when: Default::default(),
         save_every: usize::MAX,
         device: "cpu".to_owned(),
+        base_precision: BasePrecision::F32,
+        weights: WeightPlace::Resident,
+        memory_limit: None,
         seed: 0,
         shuffle: false,
     }
@@ -146,7 +151,7 @@ fn main() -> anyhow::Result<()> {
         "cpu" => Device::flex(),
         name => dpop_studio::worker::device::choose(name)?.open()?,
     };
-    let model = Model::random(shape, &device, 0, 0.02)?;
+    let model = Model::random(shape, &device, LoadOptions::default(), 0, 0.02)?;
     let prompt = if args.prefix == "none" { 1 } else { sequence / 2 };
     let data = pairs(PAIRS * args.steps, sequence, prompt);
     let config = config(args.arms, 2 * args.steps);

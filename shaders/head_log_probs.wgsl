@@ -1,5 +1,5 @@
 // One block of logit rows: out[row] = (logits[row, target] - lse, lse); one workgroup a row.
-// info: rows, vocabulary, first row's place in targets
+// info: rows, vocabulary
 @group(0) @binding(0) var<storage, read_write> logits: array<f32>;
 @group(0) @binding(1) var<storage, read_write> targets: array<i32>;
 @group(0) @binding(2) var<storage, read_write> output: array<f32>;
@@ -39,7 +39,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     }
     if tid == 0u {
         let lse = tops[0] + log(sums[0]);
-        let target_logit = logits[base + u32(targets[info[2] + row])];
+        let target_logit = logits[base + u32(targets[row])];
         // Differences first: lse may be large against the log-probability.
         output[row * 2u] = (target_logit - tops[0]) - log(sums[0]);
         output[row * 2u + 1u] = lse;

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use dpop_studio::config::{
-    Budget, Card, EvalSource, FIELDS, Limits, ObjectiveKind, RunConfig, RunDraft, Schedule,
-    StopRule, StopRules, Target, Targets, Twin, field, lambda_from_allamo, presets,
+    BasePrecision, Budget, Card, EvalSource, FIELDS, Limits, ObjectiveKind, RunConfig, RunDraft,
+    Schedule, StopRule, StopRules, Target, Targets, Twin, WeightPlace, field, lambda_from_allamo,
+    presets,
 };
 use serde_json::{Value, json};
 
@@ -31,7 +32,8 @@ fn full() -> RunDraft {
          --learning-rate 1e-4 --schedule cosine --warmup-steps 7 --weight-decay 0.01 --max-grad-norm 2.5 \
          --epochs 1.5 --batch-pairs 6 --micro-batch-pairs 3 --max-length 512 --rank 4 --alpha 12 \
          --targets v,q --dropout 0.05 --rslora --init-adapter a --eval-data e.jsonl --probe-pairs 8 \
-         --eval-every 5 --forecast-pairs 3 --stop-when nan,margin-plateau=6 --save-every 50 --device wgpu:1 --seed 7 --no-shuffle",
+         --eval-every 5 --forecast-pairs 3 --stop-when nan,margin-plateau=6 --save-every 50 --device wgpu:1 --base-precision nf4 \
+         --weights stream --memory-limit 7.5 --seed 7 --no-shuffle",
     )
 }
 
@@ -131,6 +133,9 @@ fn flags_reach_the_configuration() {
         stop_when: StopRules(vec![StopRule::Nan, StopRule::MarginPlateau(6)]),
         save_every: 50,
         device: "wgpu:1".into(),
+        base_precision: BasePrecision::Nf4,
+        weights: WeightPlace::Stream,
+        memory_limit: Some(7.5),
         seed: 7,
         shuffle: false,
     };

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use dpop_studio::config::presets;
 use dpop_studio::data::tokenizer::Tokenizer;
 use dpop_studio::data::{self, pair::Text};
-use dpop_studio::model::{Model, Updates};
+use dpop_studio::model::{LoadOptions, Model, Updates};
 use dpop_studio::train::Trainer;
 use dpop_studio::train::event::{Event, Metrics};
 use std::path::{Path, PathBuf};
@@ -64,7 +64,7 @@ fn dpo_collapses_and_dpop_holds() {
     let tokenizer = Tokenizer::open(&config.model).unwrap();
     let tokens =
         |file: &str| tokenizer.tokenize(&data::load(&demo(file)).unwrap(), config.max_length).pairs;
-    let model = Model::load(&config.model, &Device::flex()).unwrap();
+    let model = Model::load(&config.model, &Device::flex(), LoadOptions::default()).unwrap();
     let layers = model.config.num_layers;
     let before = greedy_exact(&model, &tokenizer, None);
     assert!(before >= 0.9, "the base model answers {before} of the problems");
@@ -80,8 +80,8 @@ fn dpo_collapses_and_dpop_holds() {
     let reference = dpop["reference/chosen"];
     assert!((reference + 0.19).abs() < 0.01, "the reference scores the chosen answers {reference}");
     assert!((dpop["reference/rejected"] + 45.42).abs() < 0.05);
-    assert!(dpo["logps/chosen"] < -2.0, "DPO ends at {}", dpo["logps/chosen"]);
-    assert!(dpop["logps/chosen"] > -0.6, "DPOP ends at {}", dpop["logps/chosen"]);
+    assert!(dpo["logps/chosen"] < -5.0, "DPO ends at {}", dpo["logps/chosen"]);
+    assert!(dpop["logps/chosen"] > -0.45, "DPOP ends at {}", dpop["logps/chosen"]);
     assert!(dpop["rewards/margins"] > 0.0 && dpo["rewards/margins"] > 0.0);
 
     let collapsed: Vec<&str> = collector
@@ -94,13 +94,13 @@ fn dpo_collapses_and_dpop_holds() {
         .collect();
     assert_eq!(collapsed, ["dpo"], "only DPO collapses");
 
-    let model = Model::load(&config.model, &Device::flex()).unwrap();
+    let model = Model::load(&config.model, &Device::flex(), LoadOptions::default()).unwrap();
     let score = |arm: usize| {
         let updates = trainer.state().arms[arm].adapter.upload(layers, model.device(), None);
         greedy_exact(&model, &tokenizer, Some(&updates))
     };
     let (dpop, dpo) = (score(0), score(1));
     eprintln!("greedy answers: base {before}, DPOP {dpop}, DPO {dpo}");
-    assert!(dpop >= 0.85, "DPOP answers {dpop}");
-    assert!(dpo < 0.5, "DPO answers {dpo}");
+    assert!(dpop > 0.9, "DPOP answers {dpop}");
+    assert!(dpo < 0.3, "DPO answers {dpo}");
 }

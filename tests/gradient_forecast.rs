@@ -7,7 +7,7 @@ use dpop_studio::insight::gradients::{Band, Calibration, GradientProducts, push_
 use dpop_studio::lora::{LoraAdapter, peft};
 use dpop_studio::loss::{LossOutput, Objective, PairLogps};
 use dpop_studio::model::layout::PackedBatch;
-use dpop_studio::model::{Model, entry_weights};
+use dpop_studio::model::{LoadOptions, Model, entry_weights};
 use dpop_studio::train::Trainer;
 use dpop_studio::train::event::{Event, PairGradients, ProbePair};
 use dpop_studio::train::history::History;
@@ -32,7 +32,12 @@ fn pairs() -> Vec<TokenizedPair> {
 }
 
 fn model() -> Model {
-    Model::load(&common::fixture("models/llama_gqa_untied"), &Device::flex()).unwrap()
+    Model::load(
+        &common::fixture("models/llama_gqa_untied"),
+        &Device::flex(),
+        LoadOptions::default(),
+    )
+    .unwrap()
 }
 
 /// With B != 0, so that every matrix has a gradient.

@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor, TensorData};
 use dpop_studio::data::pair::TokenizedPair;
-use dpop_studio::kernels::{self, AttentionSaved, AttentionSpec, plain};
+use dpop_studio::kernels::{self, AttentionSaved, AttentionSpec, Weight, plain};
 use dpop_studio::model::layout::PackedBatch;
 
 mod common;
@@ -211,14 +211,30 @@ fn head_matches() {
         };
         let cpu = on(&Device::flex());
         let want = values(plain::head_log_probs(to_f64(&h), to_f64(&w), cpu.clone()));
-        let logps = kernels::head_log_probs(&h, &w, &on(&device));
+        let weight = Weight::from(w.clone());
+        let logps = kernels::head_log_probs(&h, &weight, &on(&device));
         close("head", &values(logps), &want, 1e-6);
-        let (logps, grads) = kernels::head_log_probs_grad(&h, &w, &on(&device));
+        let (logps, grads) = kernels::head_log_probs_grad(&h, &weight, &on(&device));
         close("head with gradient", &values(logps), &want, 1e-6);
         let numeric =
             numeric(&h, |h| values(plain::head_log_probs(h, to_f64(&w), cpu.clone())).iter().sum());
         close("head gradient", &values(grads), &numeric, 5e-6);
     }
+}
+
+/// A vocabulary so large that a block of logits holds two rows.
+#[test]
+fn head_blocks_join() {
+    let (e, d, v) = (5, 2, 2_000_000);
+    let device = Device::flex();
+    let h = random([e, d], 1, &device);
+    let w = random([v, d], 2, &device);
+    let targets = TensorData::new((0..e as i32).map(|i| i * 399_999).collect::<Vec<_>>(), [e]);
+    let targets: Tensor<1, Int> = Tensor::from_data(targets, &device);
+    let want = values(plain::head_log_probs(h.clone(), w.clone(), targets.clone()));
+    let (logps, grads) = kernels::head_log_probs_grad(&h, &Weight::from(w), &targets);
+    assert_eq!(grads.dims(), [e, d]);
+    close("blocks of the head", &values(logps), &want, 1e-5);
 }
 
 #[test]

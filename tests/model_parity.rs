@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor};
 use dpop_studio::data::pair::TokenizedPair;
-use dpop_studio::model::Model;
+use dpop_studio::model::{LoadOptions, Model};
 use safetensors::SafeTensors;
 
 mod common;
@@ -74,7 +74,9 @@ fn values(tensor: Tensor<2>) -> Vec<f32> {
 
 fn check(name: &str, device: &Device, tolerance: f32) {
     let want = expected(name);
-    let model = Model::load(&common::fixture(&format!("models/{name}")), device).unwrap();
+    let model =
+        Model::load(&common::fixture(&format!("models/{name}")), device, LoadOptions::default())
+            .unwrap();
     for (row, ids) in want.ids.iter().enumerate() {
         let got = values(model.logits(ids, None));
         let want = &want.logits[row * 24 * 512..][..ids.len() * 512];

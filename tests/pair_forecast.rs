@@ -5,7 +5,7 @@ use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::insight::Histogram;
 use dpop_studio::insight::displacement::{WrongWay, ches, surprise};
 use dpop_studio::insight::forecast::{Filter, Forecast, PairForecast};
-use dpop_studio::model::Model;
+use dpop_studio::model::{LoadOptions, Model};
 use dpop_studio::worker::forecast::score_pairs;
 use serde_json::Value;
 
@@ -28,7 +28,12 @@ fn pairs() -> Vec<TokenizedPair> {
 }
 
 fn scored() -> Vec<PairForecast> {
-    let model = Model::load(&common::fixture("models/llama_gqa_untied"), &Device::flex()).unwrap();
+    let model = Model::load(
+        &common::fixture("models/llama_gqa_untied"),
+        &Device::flex(),
+        LoadOptions::default(),
+    )
+    .unwrap();
     let mut heard = Vec::new();
     let scored = score_pairs(&model, &pairs(), |done| heard.push(done)).unwrap();
     assert_eq!(heard, [7]);

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use dpop_studio::data::{self, Tokenizer};
-use dpop_studio::model::Model;
+use dpop_studio::model::{LoadOptions, Model};
 use serde_json::Value;
 use std::path::Path;
 
@@ -23,7 +23,7 @@ fn log_probs_match_the_float64_oracle() {
     pairs.retain(|pair| pair.row < rows.len());
     assert!(pairs.len() >= 38, "only {} of {} rows are usable", pairs.len(), rows.len());
 
-    let model = Model::load(&folder, &Device::flex()).unwrap();
+    let model = Model::load(&folder, &Device::flex(), LoadOptions::default()).unwrap();
     let scores = model.score(&pairs, None).unwrap();
     let mut worst = 0.0f64;
     for (pair, score) in pairs.iter().zip(&scores) {

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dpop_studio::config::{
-    Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, StopRule, StopRules, Target,
+    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, StopRule, StopRules,
+    Target, WeightPlace,
 };
 use dpop_studio::run::events::{self, EventLog};
 use dpop_studio::run::folder::{
@@ -43,6 +44,9 @@ fn config() -> RunConfig {
         stop_when: StopRules(vec![StopRule::ChosenBelowReference(0.05), StopRule::Nan]),
         save_every: 50,
         device: "cpu".into(),
+        base_precision: BasePrecision::F32,
+        weights: WeightPlace::Resident,
+        memory_limit: None,
         seed: 1 << 53,
         shuffle: true,
     }

@@ -5,7 +5,7 @@ mod program;
 
 use dpop_studio::config::{Budget, ObjectiveKind, RunConfig, StopRule, StopRules};
 use dpop_studio::data::pair::TokenizedPair;
-use dpop_studio::model::Model;
+use dpop_studio::model::{LoadOptions, Model};
 use dpop_studio::run::checkpoint;
 use dpop_studio::train::event::Event;
 use dpop_studio::train::state::TrainState;
@@ -29,7 +29,8 @@ fn config(rules: &[StopRule]) -> RunConfig {
 }
 
 fn trainer(config: &RunConfig, state: Option<TrainState>) -> Trainer {
-    let model = Model::load(&config.model, &burn::tensor::Device::flex()).unwrap();
+    let model =
+        Model::load(&config.model, &burn::tensor::Device::flex(), LoadOptions::default()).unwrap();
     let (train, probe) = pairs();
     Trainer::new(model, config, train, probe, state, None).unwrap()
 }

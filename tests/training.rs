@@ -4,7 +4,7 @@
 use burn::tensor::Device;
 use dpop_studio::config::{Budget, ObjectiveKind, RunConfig, Schedule};
 use dpop_studio::data::pair::TokenizedPair;
-use dpop_studio::model::Model;
+use dpop_studio::model::{LoadOptions, Model};
 use dpop_studio::train::event::Event;
 use dpop_studio::train::state::TrainState;
 use dpop_studio::train::{Outcome, Trainer};
@@ -41,7 +41,7 @@ fn config() -> RunConfig {
 }
 
 fn trainer(config: &RunConfig, probe: usize, state: Option<TrainState>) -> Trainer {
-    let model = Model::load(&config.model, &Device::flex()).unwrap();
+    let model = Model::load(&config.model, &Device::flex(), LoadOptions::default()).unwrap();
     let mut train = pairs(14 + probe as u32);
     let held_out = train.split_off(14);
     Trainer::new(model, config, train, held_out, state, None).unwrap()
@@ -147,7 +147,7 @@ fn accumulation_sums_to_the_whole_batch() {
 #[test]
 fn nothing_to_train_on_is_said() {
     let config = config();
-    let model = Model::load(&config.model, &Device::flex()).unwrap();
+    let model = Model::load(&config.model, &Device::flex(), LoadOptions::default()).unwrap();
     let error = Trainer::new(model, &config, Vec::new(), pairs(2), None, None).err().unwrap();
     assert!(error.to_string().contains("no pairs to train on"), "{error}");
 }

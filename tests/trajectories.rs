@@ -6,7 +6,7 @@ use dpop_studio::lora::{LoraAdapter, peft};
 use dpop_studio::loss::{LossOutput, Objective, PairLogps};
 use dpop_studio::model::config::ModelConfig;
 use dpop_studio::model::layout::PackedBatch;
-use dpop_studio::model::{Model, entry_weights, pair_scores, read};
+use dpop_studio::model::{LoadOptions, Model, entry_weights, pair_scores, read};
 use dpop_studio::train::Trainer;
 use dpop_studio::train::event::Event;
 use dpop_studio::train::optimizer::adamw;
@@ -51,7 +51,7 @@ fn mean(values: &Value) -> f64 {
 /// `tolerance`: of mean log-probabilities (nats).
 fn check(name: &str, device: &Device, tolerance: f64, adapter_tolerance: f32) {
     let config = config(name);
-    let model = Model::load(&config.model, device).unwrap();
+    let model = Model::load(&config.model, device, LoadOptions::default()).unwrap();
     let shape = model.config.clone();
     let init = adapter(name, "adapter_init", &shape);
     let pairs = common::trajectory_pairs();
@@ -98,7 +98,7 @@ fn seven_trajectories_match_torch() {
 fn the_tie_trajectory_matches_torch() {
     let name = "dpop_qv_tie05";
     let config = config(name);
-    let model = Model::load(&config.model, &Device::flex()).unwrap();
+    let model = Model::load(&config.model, &Device::flex(), LoadOptions::default()).unwrap();
     let adapter_init = adapter(name, "adapter_init", &model.config);
     let zeros = vec![0.0; adapter_init.values.len()];
     let mut arm = ArmState {

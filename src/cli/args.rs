@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::RunDraft;
+use crate::config::{BasePrecision, RunDraft};
 
 /// Fine-tune language models with LoRA and DPO-Positive, and see where plain DPO collapses.
 ///
@@ -71,6 +71,9 @@ pub struct LogprobsArgs {
     /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     pub device: String,
+    /// How the base weights are stored on the device.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub base_precision: BasePrecision,
     /// Tokens of prompt and completion together; the model's own limit without it.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,
@@ -87,6 +90,9 @@ pub struct InspectArgs {
     /// Folder of the base model, whose tokenizer gives lengths in tokens.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
+    /// How the base weights are stored on the device that scores the forecast.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub base_precision: BasePrecision,
     /// Tokens of prompt and completion together, as in training.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,

@@ -70,7 +70,8 @@ fn forecast(args: &InspectArgs, model: &Path, max_length: usize) -> Result<Forec
     pairs.truncate(args.pairs.unwrap_or(pairs.len()));
     let choice = device::choose(&args.device).map_err(CliError::input)?;
     let device = choice.open().map_err(CliError::failure)?;
-    let model = Model::load(model, &device).map_err(CliError::input)?;
+    let options = choice.load_options(args.base_precision);
+    let model = Model::load(model, &device, options).map_err(CliError::input)?;
     let total = pairs.len();
     let scored = score_pairs(&model, &pairs, |done| {
         if done.is_multiple_of(TOLD_EVERY) {

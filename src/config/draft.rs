@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{ObjectiveKind, RunConfig, Schedule, Target, field};
+use super::{BasePrecision, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace, field};
 
 /// What an absent option means.
 ///
@@ -143,6 +143,15 @@ pub struct RunDraft {
     #[arg(long, value_name = "F", allow_negative_numbers = true, help = help("learning_rate"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learning_rate: Option<f64>,
+    #[arg(long, value_enum, help = help("base_precision"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_precision: Option<BasePrecision>,
+    #[arg(long, value_enum, help = help("weights"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<WeightPlace>,
+    #[arg(long, value_name = "GIB", help = help("memory_limit"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_limit: Option<f64>,
     #[arg(long, value_enum, help = help("schedule"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
@@ -278,6 +287,9 @@ impl RunDraft {
             lambda: self.lambda.or(other.lambda),
             label_smoothing: self.label_smoothing.or(other.label_smoothing),
             learning_rate: self.learning_rate.or(other.learning_rate),
+            base_precision: self.base_precision.or(other.base_precision),
+            weights: self.weights.or(other.weights),
+            memory_limit: self.memory_limit.or(other.memory_limit),
             schedule: self.schedule.or(other.schedule),
             warmup_steps: self.warmup_steps.or(other.warmup_steps),
             weight_decay: self.weight_decay.or(other.weight_decay),

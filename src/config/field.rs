@@ -133,6 +133,33 @@ pub const FIELDS: &[Field] = &[
     )
     .remedy("`dpop-studio devices` lists the names and indexes"),
     option(
+        Card::Model,
+        "base_precision",
+        "--base-precision",
+        "Base weights",
+        "",
+        "How the frozen weights are stored on the device: f32, int8, int4 or nf4; fewer bits need less memory",
+    )
+    .remedy("Choose f32, int8, int4 or nf4"),
+    option(
+        Card::Model,
+        "weights",
+        "--weights",
+        "Weights stay",
+        "",
+        "resident on the device, stream (block by block when they compute), or auto (resident if they fit)",
+    )
+    .remedy("Choose auto, resident or stream"),
+    option(
+        Card::Model,
+        "memory_limit",
+        "--memory-limit",
+        "Memory limit",
+        "GiB",
+        "Memory the run may use on its device; 0 for what the system says is free",
+    )
+    .limits(Limits::real(0.0, 1e6), "0 takes what is free"),
+    option(
         Card::Data,
         "data",
         "--data",

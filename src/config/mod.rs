@@ -86,6 +86,56 @@ pub enum Schedule {
     Cosine,
 }
 
+/// How the frozen base model's weights are stored on the device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum BasePrecision {
+    #[default]
+    F32,
+    /// 8-bit integers
+    Int8,
+    /// 4-bit integers
+    Int4,
+    /// 4-bit NormalFloat (QLoRA)
+    Nf4,
+}
+
+impl BasePrecision {
+    /// The name in run.json and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            BasePrecision::F32 => "f32",
+            BasePrecision::Int8 => "int8",
+            BasePrecision::Int4 => "int4",
+            BasePrecision::Nf4 => "nf4",
+        }
+    }
+}
+
+/// Where the frozen base model's blocks lie while it trains.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum WeightPlace {
+    /// Resident where they fit, else streamed
+    #[default]
+    Auto,
+    /// All blocks on the device
+    Resident,
+    /// Each block comes to the device when it computes
+    Stream,
+}
+
+impl WeightPlace {
+    /// The name in run.json and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            WeightPlace::Auto => "auto",
+            WeightPlace::Resident => "resident",
+            WeightPlace::Stream => "stream",
+        }
+    }
+}
+
 /// A preference loss by name; `crate::loss` holds the formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -209,6 +259,10 @@ pub struct RunConfig {
     pub save_every: usize,
     /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
     pub device: String,
+    pub base_precision: BasePrecision,
+    pub weights: WeightPlace,
+    /// Memory (GiB) that the run may use on its device; `None` (0 in run.json): what the system says is free.
+    pub memory_limit: Option<f64>,
     pub seed: u64,
     pub shuffle: bool,
 }

@@ -101,6 +101,12 @@ impl RunDraft {
             stop_when: self.stop_when(c),
             save_every: c.whole("save_every", self.save_every.unwrap_or(defaults::SAVE_EVERY)),
             device: self.device(c),
+            base_precision: self.base_precision.unwrap_or_default(),
+            weights: self.weights.unwrap_or_default(),
+            memory_limit: self
+                .memory_limit
+                .map(|limit| c.real("memory_limit", limit))
+                .filter(|limit| *limit != 0.0),
             seed: self.seed(c),
             shuffle: self.shuffle.unwrap_or(true),
         };
@@ -257,6 +263,9 @@ impl From<&RunConfig> for RunDraft {
             stop_when: Some(config.stop_when.to_string()),
             save_every: Some(config.save_every),
             device: Some(config.device.clone()),
+            base_precision: Some(config.base_precision),
+            weights: Some(config.weights),
+            memory_limit: Some(config.memory_limit.unwrap_or(0.0)),
             seed: Some(config.seed),
             shuffle: Some(config.shuffle),
         }

@@ -15,10 +15,11 @@ use cubecl::server::KernelArguments;
 use cubecl::{CubeCount, CubeDim};
 
 use super::shader::{self, Shader, WORKGROUP};
-use super::{AttentionSpec, DecoderOps};
+use super::{AttentionSpec, DecoderOps, QuantSpec};
+use crate::quant::QuantFormat;
 
-/// Floats of one block of logits (64 MiB): well below the smallest storage-binding limit (128 MiB).
-const LOGITS_BLOCK: usize = 16 << 20;
+/// Rows and columns of the output that a workgroup of the quantised products computes.
+const QUANT_TILE: usize = 64;
 
 /// Workgroups along one dimension of a grid; WebGPU's limit.
 const GRID: usize = 65_535;
@@ -109,30 +110,13 @@ fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 6] {
     ]
 }
 
-/// Log-probabilities `[E]`, a block of logit rows at a time; `each` sees every block's logits after the
-/// forward kernel, with its `[rows, 2]` result and first row.
-fn head_blocks(
-    hidden: CubeTensor,
-    weight: &CubeTensor,
-    targets: &CubeTensor,
-    mut each: impl FnMut(CubeTensor, &CubeTensor, usize),
-) -> CubeTensor {
-    let (entries, width) = dims(&hidden);
-    let vocabulary = dims(weight).0;
-    let rows = (LOGITS_BLOCK / vocabulary).clamp(1, entries.max(1));
-    let mut parts = Vec::new();
-    for start in (0..entries).step_by(rows) {
-        let count = rows.min(entries - start);
-        let block = burn_cubecl::kernel::slice(hidden.clone(), &[start..start + count, 0..width]);
-        let logits = into_contiguous(product(block, transposed(weight.clone(), true)));
-        let result = new_like(&logits, [count, 2]);
-        let info = [count as u32, vocabulary as u32, start as u32];
-        launch(shader::HEAD_LOG_PROBS, count, &[&logits, targets, &result], &info);
-        each(logits, &result, start);
-        parts.push(burn_cubecl::kernel::slice(result, &[0..count, 0..1]));
-    }
-    let all = if parts.len() == 1 { parts.remove(0) } else { CubeBackend::float_cat(parts, 0) };
-    CubeBackend::float_reshape(into_contiguous(all), Shape::new([entries]))
+fn quant_info(n: usize, spec: QuantSpec) -> [u32; 4] {
+    let format = match spec.format {
+        QuantFormat::Int8 => 0,
+        QuantFormat::Int4 => 1,
+        QuantFormat::Nf4 => 2,
+    };
+    [n as u32, spec.rows as u32, spec.cols as u32, format]
 }
 
 impl DecoderOps for CubeBackend {
@@ -260,32 +244,57 @@ impl DecoderOps for CubeBackend {
         (dq, dk, dv)
     }
 
-    fn head_log_probs(
-        hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+    fn log_prob_rows(
+        logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let [hidden, weight, targets] = contiguous([hidden, weight, targets]);
-        head_blocks(hidden, &weight, &targets, |_, _, _| ())
+        gradient: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let [logits, targets] = contiguous([logits, targets]);
+        let (rows, vocabulary) = dims(&logits);
+        let result = new_like(&logits, [rows, 2]);
+        let info = [rows as u32, vocabulary as u32];
+        let buffers = [&logits, &targets, &result];
+        launch(shader::HEAD_LOG_PROBS, rows, &buffers, &info);
+        if gradient {
+            launch(shader::HEAD_LOG_PROBS_BACKWARD, rows, &buffers, &info);
+        }
+        let logps = burn_cubecl::kernel::slice(result, &[0..rows, 0..1]);
+        (Self::float_reshape(into_contiguous(logps), Shape::new([rows])), logits)
     }
 
-    fn head_log_probs_grad(
-        hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        targets: IntTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let [hidden, weight, targets] = contiguous([hidden, weight, targets]);
-        let mut grads = Vec::new();
-        let logps = head_blocks(hidden, &weight, &targets, |logits, result, start| {
-            let (rows, vocabulary) = dims(&logits);
-            let info = [rows as u32, vocabulary as u32, start as u32];
-            let buffers = [&logits, &targets, result];
-            launch(shader::HEAD_LOG_PROBS_BACKWARD, rows, &buffers, &info);
-            grads.push(product(logits, weight.clone()));
-        });
-        let grads =
-            if grads.len() == 1 { grads.remove(0) } else { CubeBackend::float_cat(grads, 0) };
-        (logps, grads)
+    fn quantised_mm(
+        x: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        spec: QuantSpec,
+        transposed: bool,
+    ) -> FloatTensor<Self> {
+        let [x] = contiguous([x]);
+        let n = dims(&x).0;
+        let (shader, width) = if transposed {
+            (shader::QUANTISED_MATMUL_TRANSPOSED, spec.cols)
+        } else {
+            (shader::QUANTISED_MATMUL, spec.rows)
+        };
+        let out = new_like(&x, [n, width]);
+        let tiles = n.div_ceil(QUANT_TILE) * width.div_ceil(QUANT_TILE);
+        launch(shader, tiles, &[&x, &codes, &scales, &out], &quant_info(n, spec));
+        out
+    }
+
+    fn quantised_rows(
+        codes: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        ids: IntTensor<Self>,
+        spec: QuantSpec,
+    ) -> FloatTensor<Self> {
+        let [ids] = contiguous([ids]);
+        let n = ids.meta.shape()[0];
+        let out = new_like(&codes, [n, spec.cols]);
+        let groups = per_element(n * spec.cols);
+        let buffers = [&codes, &scales, &ids, &out];
+        launch(shader::QUANTISED_ROWS, groups, &buffers, &quant_info(n, spec));
+        out
     }
 
     fn scatter_entries(

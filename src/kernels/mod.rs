@@ -8,15 +8,21 @@
 
 mod cpu;
 mod cube;
+mod head;
 pub mod plain;
 mod shader;
+mod weight;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
 pub use cube::set_autotune;
+pub use head::{head_log_probs, head_log_probs_grad};
 pub use shader::SHADERS;
+pub use weight::Weight;
+
+use crate::quant::QuantFormat;
 
 /// Head counts and mask of one attention layer.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,6 +39,14 @@ pub struct AttentionSpec {
 
 /// Columns of the span table (see `model::layout`): which keys a token sees, and which queries see it.
 pub const SPAN_COLUMNS: usize = 5;
+
+/// Format and size of a quantised matrix `[rows, cols]` (layout: `crate::quant`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QuantSpec {
+    pub format: QuantFormat,
+    pub rows: usize,
+    pub cols: usize,
+}
 
 /// See the functions of this module for shapes; this trait is what the backends implement.
 #[backend_extension(Cube, Flex)]
@@ -84,16 +98,24 @@ pub trait DecoderOps: Backend {
         spans: IntTensor<Self>,
         spec: AttentionSpec,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-    fn head_log_probs(
-        hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+    fn log_prob_rows(
+        logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
-    ) -> FloatTensor<Self>;
-    fn head_log_probs_grad(
-        hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        targets: IntTensor<Self>,
+        gradient: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    fn quantised_mm(
+        x: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        spec: QuantSpec,
+        transposed: bool,
+    ) -> FloatTensor<Self>;
+    fn quantised_rows(
+        codes: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        ids: IntTensor<Self>,
+        spec: QuantSpec,
+    ) -> FloatTensor<Self>;
     fn scatter_entries(
         grads: FloatTensor<Self>,
         weights: FloatTensor<Self>,
@@ -225,38 +247,6 @@ pub fn attention_backward(
         spec,
     );
     (wrap(dq), wrap(dk), wrap(dv))
-}
-
-/// Log-probability of each target under the language-model head, without the whole logit matrix:
-/// hidden `[E, D]`, weight `[V, D]`, targets `[E]` -> `[E]` (nats).
-pub fn head_log_probs(
-    hidden: &Tensor<2>,
-    weight: &Tensor<2>,
-    targets: &Tensor<1, Int>,
-) -> Tensor<1> {
-    wrap(Dispatch::head_log_probs(
-        hidden.clone().into_dispatch(),
-        weight.clone().into_dispatch(),
-        targets.clone().into_dispatch(),
-    ))
-}
-
-/// [`head_log_probs`] and, in the same pass, each entry's own gradient by its hidden state, `[E, D]`:
-/// `d logp_e / d h_e = W[target_e] - softmax(W h_e) W`.
-///
-/// The loss reaches an entry only through one number, so scaling this row by that number later is the whole
-/// backward, and the logits are neither kept nor computed twice.
-pub fn head_log_probs_grad(
-    hidden: &Tensor<2>,
-    weight: &Tensor<2>,
-    targets: &Tensor<1, Int>,
-) -> (Tensor<1>, Tensor<2>) {
-    let (logps, grads) = Dispatch::head_log_probs_grad(
-        hidden.clone().into_dispatch(),
-        weight.clone().into_dispatch(),
-        targets.clone().into_dispatch(),
-    );
-    (wrap(logps), wrap(grads))
 }
 
 /// Sums weighted entry rows back to token rows: `out[n] = sum_e weights[e] grads[e]` over the at most two

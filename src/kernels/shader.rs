@@ -10,11 +10,20 @@ pub struct Shader {
 /// Threads of one workgroup, in every shader.
 pub const WORKGROUP: u32 = 64;
 
+macro_rules! source {
+    ($name:literal) => {
+        include_str!(concat!("../../shaders/", $name, ".wgsl"))
+    };
+    ($name:literal after $shared:literal) => {
+        concat!(source!($shared), source!($name))
+    };
+}
+
 macro_rules! shaders {
-    ($($constant:ident = $name:literal),* $(,)?) => {
+    ($($constant:ident = $name:literal $(after $shared:literal)?),* $(,)?) => {
         $(pub(super) const $constant: Shader = Shader {
             name: $name,
-            source: include_str!(concat!("../../shaders/", $name, ".wgsl")),
+            source: source!($name $(after $shared)?),
         };)*
         /// Every shader of the product.
         pub const SHADERS: &[Shader] = &[$($constant),*];
@@ -34,4 +43,7 @@ shaders! {
     HEAD_LOG_PROBS_BACKWARD = "head_log_probs_backward",
     SCATTER_ENTRIES = "scatter_entries",
     DROPOUT = "dropout",
+    QUANTISED_MATMUL = "quantised_matmul" after "quantised",
+    QUANTISED_MATMUL_TRANSPOSED = "quantised_matmul_transposed" after "quantised",
+    QUANTISED_ROWS = "quantised_rows" after "quantised",
 }

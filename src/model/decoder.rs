@@ -7,7 +7,8 @@ use super::config::{ModelConfig, Rope};
 use super::layout::{PackedBatch, PairEntries};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{
-    SPAN_COLUMNS, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward, scatter_entries,
+    SPAN_COLUMNS, Weight, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward,
+    scatter_entries,
 };
 
 /// A Llama-family language model on one device, frozen.
@@ -15,11 +16,11 @@ pub struct Model {
     pub config: ModelConfig,
     pub(super) device: Device,
     /// `[V, D]`
-    pub(super) embedding: Tensor<2>,
+    pub(super) embedding: Weight,
     pub(super) blocks: Vec<Block>,
     pub(super) norm: Tensor<1>,
     /// `[V, D]`; the embedding itself where the two are tied.
-    pub(super) head: Tensor<2>,
+    pub(super) head: Weight,
 }
 
 /// The trainable updates of the whole model on its device, a block's after the other.
@@ -133,7 +134,7 @@ impl Model {
         updates: Option<&Updates>,
         mut keep: impl FnMut(BlockSaved),
     ) -> Tensor<2> {
-        let mut x = self.embedding.clone().select(0, batch.ids.clone()); // [N, D]
+        let mut x = self.embedding.rows(&batch.ids); // [N, D]
         for (i, block) in self.blocks.iter().enumerate() {
             let own = updates.map(|all| &all.0[i]);
             let (next, saved) = block.forward(x, &batch.context, own);
@@ -208,6 +209,6 @@ impl Model {
         let batch = self.upload(&packed);
         let x = self.hidden(&batch, updates, drop);
         let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
-        crate::kernels::matmul(&h, &self.head, false, true)
+        self.head.forward(&h)
     }
 }

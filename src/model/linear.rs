@@ -3,11 +3,11 @@
 
 use burn::tensor::Tensor;
 
-use crate::kernels::{dropout, matmul, matmul_add};
+use crate::kernels::{Weight, dropout, matmul, matmul_add};
 
 /// Frozen weight `[O, I]` as checkpoints store it, and bias `[O]`.
 pub struct Linear {
-    pub weight: Tensor<2>,
+    pub weight: Weight,
     pub bias: Option<Tensor<1>>,
 }
 
@@ -42,7 +42,7 @@ impl Linear {
         x: &Tensor<2>,
         update: Option<&LowRank>,
     ) -> (Tensor<2>, Option<Tensor<2>>) {
-        let mut y = matmul(x, &self.weight, false, true);
+        let mut y = self.weight.forward(x);
         if let Some(bias) = &self.bias {
             y = y + bias.clone().unsqueeze();
         }
@@ -60,10 +60,7 @@ impl Linear {
         update: Option<(&LowRank, Tensor<2>)>,
         dx: Option<Tensor<2>>,
     ) -> (Tensor<2>, Option<LowRankGrads>) {
-        let dx = match dx {
-            Some(dx) => matmul_add(dx, dy, &self.weight, false, false, 1.0),
-            None => matmul(dy, &self.weight, false, false),
-        };
+        let dx = self.weight.backward_add(dy, dx);
         let Some((update, xa)) = update else { return (dx, None) };
         let dxa = matmul(dy, &update.b, false, false) * update.scale; // [N, r]
         let grads = LowRankGrads {

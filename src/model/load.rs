@@ -15,8 +15,10 @@ use super::decoder::{Model, PairScore, Updates, pair_scores};
 use super::error::ModelError;
 use super::layout::PackedBatch;
 use super::linear::Linear;
+use crate::config::BasePrecision;
 use crate::data::pair::TokenizedPair;
-use crate::kernels::AttentionSpec;
+use crate::kernels::{AttentionSpec, Weight};
+use crate::quant::QuantFormat;
 
 /// Tokens that one scoring pass takes at most (a longer single pair goes alone).
 const SCORE_TOKENS: usize = 4096;
@@ -27,17 +29,50 @@ const MAX_HEAD_DIM: usize = 256;
 /// Answers a tensor by its checkpoint name.
 pub type TensorSource<'a> = dyn Fn(&str) -> Result<HostTensor, ModelError> + 'a;
 
+/// The storage format that a precision asks for; `None`: f32 as they are.
+pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
+    match precision {
+        BasePrecision::F32 => None,
+        BasePrecision::Int8 => Some(QuantFormat::Int8),
+        BasePrecision::Int4 => Some(QuantFormat::Int4),
+        BasePrecision::Nf4 => Some(QuantFormat::Nf4),
+    }
+}
+
+/// How weights lie on the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Linear layers in this format, embedding and head in 8 bits; `None`: all in f32.
+    pub format: Option<QuantFormat>,
+    /// Bytes of one buffer at most; larger matrices are split into row blocks.
+    pub binding_limit: u64,
+}
+
+impl Default for LoadOptions {
+    fn default() -> Self {
+        LoadOptions { format: None, binding_limit: u64::MAX }
+    }
+}
+
+impl LoadOptions {
+    /// Embedding and head are looked up or decide every probability: they keep 8 bits.
+    fn table_format(&self) -> Option<QuantFormat> {
+        self.format.map(|_| QuantFormat::Int8)
+    }
+}
+
 struct Loader<'a> {
     source: &'a TensorSource<'a>,
     config: &'a ModelConfig,
     device: &'a Device,
+    options: LoadOptions,
 }
 
 impl Loader<'_> {
-    fn matrix(&self, name: &str) -> Result<Tensor<2>, ModelError> {
+    fn matrix(&self, name: &str, format: Option<QuantFormat>) -> Result<Weight, ModelError> {
         let host = (self.source)(name)?;
         let shape = [host.shape[0], host.shape[1]];
-        Ok(Tensor::from_data(TensorData::new(host.values, shape), self.device))
+        Ok(Weight::upload(host.values, shape, format, self.options.binding_limit, self.device))
     }
 
     fn vector(&self, name: &str) -> Result<Tensor<1>, ModelError> {
@@ -47,7 +82,7 @@ impl Loader<'_> {
     }
 
     fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
-        let weight = self.matrix(&format!("{name}.weight"))?;
+        let weight = self.matrix(&format!("{name}.weight"), self.options.format)?;
         let bias = bias.then(|| self.vector(&format!("{name}.bias"))).transpose()?;
         Ok(Linear { weight, bias })
     }
@@ -88,7 +123,7 @@ impl Model {
     ///
     /// # Errors
     /// Names the file or tensor that is missing, unused, damaged or of the wrong shape.
-    pub fn load(dir: &Path, device: &Device) -> Result<Model, ModelError> {
+    pub fn load(dir: &Path, device: &Device, options: LoadOptions) -> Result<Model, ModelError> {
         let config = ModelConfig::read(dir)?;
         if config.head_dim > MAX_HEAD_DIM {
             return Err(ModelError::Unsupported {
@@ -99,7 +134,7 @@ impl Model {
             });
         }
         let checkpoint = Checkpoint::open(dir, &config)?;
-        Model::build(config, device, &|name| checkpoint.tensor(name))
+        Model::build(config, device, options, &|name| checkpoint.tensor(name))
     }
 
     /// Puts a model together from any source of tensors.
@@ -109,17 +144,19 @@ impl Model {
     pub fn build(
         config: ModelConfig,
         device: &Device,
+        options: LoadOptions,
         source: &TensorSource,
     ) -> Result<Model, ModelError> {
-        let loader = Loader { source, config: &config, device };
-        let embedding = loader.matrix("model.embed_tokens.weight")?;
+        let loader = Loader { source, config: &config, device, options };
+        let table = options.table_format();
+        let embedding = loader.matrix("model.embed_tokens.weight", table)?;
         let blocks =
             (0..config.num_layers).map(|i| loader.block(i)).collect::<Result<Vec<_>, _>>()?;
         let norm = loader.vector("model.norm.weight")?;
         let head = if config.tie_word_embeddings {
             embedding.clone()
         } else {
-            loader.matrix("lm_head.weight")?
+            loader.matrix("lm_head.weight", table)?
         };
         Ok(Model { config, device: device.clone(), embedding, blocks, norm, head })
     }
@@ -132,12 +169,13 @@ impl Model {
     pub fn random(
         config: ModelConfig,
         device: &Device,
+        options: LoadOptions,
         seed: u64,
         spread: f32,
     ) -> Result<Model, ModelError> {
         let shapes: HashMap<String, Vec<usize>> = expected_tensors(&config).into_iter().collect();
         let counter = Cell::new(seed);
-        Model::build(config, device, &|name| {
+        Model::build(config, device, options, &|name| {
             counter.set(counter.get() + 1);
             let shape = shapes.get(name).cloned().unwrap_or_default();
             let centre = if shape.len() == 1 { 1.0 } else { 0.0 };

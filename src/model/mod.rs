@@ -12,4 +12,4 @@ mod load;
 mod rope;
 
 pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};
-pub use load::read;
+pub use load::{LoadOptions, quant_format, read};

@@ -105,7 +105,7 @@ fn write_parameters(card: &mut String, config: &RunConfig) {
     };
     let clip = config.max_grad_norm.map_or("none".into(), |norm| norm.to_string());
     let init = config.init_adapter.as_deref().map_or("none".into(), file_name);
-    let rows: [(&str, String); 22] = [
+    let rows: [(&str, String); 23] = [
         ("objective", config.objective.name().into()),
         ("beta", config.beta.to_string()),
         ("lambda", or_unused(config.lambda, config.objective == ObjectiveKind::Dpop)),
@@ -128,6 +128,7 @@ fn write_parameters(card: &mut String, config: &RunConfig) {
         ("dropout", config.dropout.to_string()),
         ("rslora", config.rslora.to_string()),
         ("init adapter", init),
+        ("base weights", config.base_precision.name().into()),
         ("seed", config.seed.to_string()),
         ("shuffle", config.shuffle.to_string()),
         ("optimiser", "AdamW (beta1 0.9, beta2 0.999, epsilon 1e-8)".into()),

@@ -49,6 +49,15 @@ const TWINS: &[(&str, &str)] = &[
 const SCHEDULES: &[(&str, &str)] =
     &[("constant", "Constant"), ("linear", "Linear"), ("cosine", "Cosine")];
 
+const PRECISIONS: &[(&str, &str)] = &[
+    ("f32", "32-bit floats"),
+    ("int8", "8-bit integers"),
+    ("int4", "4-bit integers"),
+    ("nf4", "4-bit NormalFloat"),
+];
+const PLACES: &[(&str, &str)] =
+    &[("auto", "Automatic"), ("resident", "On the device"), ("stream", "Streamed")];
+
 /// Which editor a field gets.
 pub fn kind(field: &Field) -> Kind {
     match field.name {
@@ -56,6 +65,8 @@ pub fn kind(field: &Field) -> Kind {
         "objective" => Kind::Choice(OBJECTIVES),
         "twin" => Kind::Choice(TWINS),
         "schedule" => Kind::Choice(SCHEDULES),
+        "base_precision" => Kind::Choice(PRECISIONS),
+        "weights" => Kind::Choice(PLACES),
         "rslora" | "shuffle" => Kind::Switch,
         "targets" => Kind::Targets,
         "device" | "stop_when" => Kind::Text,
@@ -70,8 +81,17 @@ pub const DEMO_PRESET: &str = "demo";
 pub const USUAL_MAX_LENGTH: usize = crate::config::defaults::MAX_LENGTH;
 
 /// Fields that belong to the machine or the files, which presets leave alone.
-const KEPT_BY_PRESETS: [&str; 7] =
-    ["model", "data", "eval_data", "eval_fraction", "init_adapter", "device", "seed"];
+const KEPT_BY_PRESETS: [&str; 9] = [
+    "model",
+    "data",
+    "eval_data",
+    "eval_fraction",
+    "init_adapter",
+    "device",
+    "base_precision",
+    "weights",
+    "memory_limit",
+];
 
 /// The fields' texts.
 #[derive(Clone, Debug)]

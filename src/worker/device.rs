@@ -10,7 +10,9 @@ use burn::tensor::wgpu::{WgpuBackend, wgpu};
 use burn::tensor::{Device, DeviceKind};
 use serde::Serialize;
 
+use crate::config::BasePrecision;
 use crate::kernels::set_autotune;
+use crate::model::{LoadOptions, quant_format};
 
 /// What an adapter is, as its driver says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -286,6 +288,15 @@ impl Choice {
     fn gpu(adapter: &AdapterInfo) -> Choice {
         let label = format!("{} ({})", adapter.name, adapter.api);
         Choice { label, kind: ChoiceKind::Wgpu, adapter: Some(adapter.clone()) }
+    }
+
+    /// How a base model's weights are to lie on this device.
+    pub fn load_options(&self, precision: BasePrecision) -> LoadOptions {
+        let binding_limit = self
+            .adapter
+            .as_ref()
+            .map_or(u64::MAX, |adapter| adapter.max_binding_bytes.min(adapter.max_buffer_bytes));
+        LoadOptions { format: quant_format(precision), binding_limit }
     }
 
     /// Opens the device, once a process, and proves that it is the adapter chosen.

@@ -108,7 +108,8 @@ pub fn prepare(
         return Ok(None);
     }
     outside.enter("loading the model");
-    let model = Model::load(&config.model, &opened).map_err(SessionError::input)?;
+    let options = choice.load_options(config.base_precision);
+    let model = Model::load(&config.model, &opened, options).map_err(SessionError::input)?;
     let init = match &config.init_adapter {
         Some(path) if record.is_none() => Some(load_init(path, config, &model)?),
         _ => None,

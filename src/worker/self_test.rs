@@ -10,7 +10,7 @@ use crate::lora::{LoraAdapter, LoraConfig};
 use crate::loss::{Objective, PairLogps};
 use crate::model::config::{Architecture, ModelConfig, Rope};
 use crate::model::layout::PackedBatch;
-use crate::model::{Model, entry_weights, pair_scores, read};
+use crate::model::{LoadOptions, Model, entry_weights, pair_scores, read};
 
 /// Largest difference of an adapter gradient, relative to the largest gradient of its matrix.
 pub const TOLERANCE: f32 = 1e-3;
@@ -78,7 +78,7 @@ fn pairs() -> Vec<TokenizedPair> {
 
 /// Adapter gradients of one DPOP step with the penalty on, site by site.
 fn gradients(device: &Device) -> anyhow::Result<(LoraAdapter, Vec<f32>)> {
-    let model = Model::random(config(), device, 7, 0.08)?;
+    let model = Model::random(config(), device, LoadOptions::default(), 7, 0.08)?;
     let lora = LoraConfig {
         rank: 4,
         alpha: 8.0,

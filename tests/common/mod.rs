@@ -2,7 +2,9 @@
 #![allow(dead_code)] // each test file uses its own part
 
 use burn::tensor::Device;
-use dpop_studio::config::{Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target};
+use dpop_studio::config::{
+    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace,
+};
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::train::event::Event;
 use dpop_studio::train::state::TrainState;
@@ -58,6 +60,9 @@ pub fn config(model: &std::path::Path) -> RunConfig {
         stop_when: Default::default(),
         save_every: 1000,
         device: "cpu".to_owned(),
+        base_precision: BasePrecision::F32,
+        weights: WeightPlace::Resident,
+        memory_limit: None,
         seed: 0,
         shuffle: false,
     }

@@ -4,6 +4,7 @@ mod attention;
 mod elementwise;
 mod head;
 mod matmul;
+mod quantised;
 mod simd;
 
 use burn::backend::Flex;
@@ -11,7 +12,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, TensorData};
 use burn_flex::FlexTensor;
 
-use super::{AttentionSpec, DecoderOps};
+use super::{AttentionSpec, DecoderOps, QuantSpec};
 
 /// A contiguous tensor's values.
 struct Floats(FlexTensor);
@@ -44,6 +45,11 @@ fn ints(tensor: FlexTensor) -> Vec<i32> {
         }
         _ => tensor.storage::<i32>()[start..start + count].to_vec(),
     }
+}
+
+/// The bits of a 32-bit integer tensor that was uploaded whole.
+fn words(tensor: &FlexTensor) -> &[u32] {
+    bytemuck::cast_slice(tensor.storage::<i32>())
 }
 
 fn tensor<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> FlexTensor {
@@ -171,28 +177,42 @@ impl DecoderOps for Flex {
         (tensor(dq, [n, width]), tensor(dk, [n, kv_width]), tensor(dv, [n, kv_width]))
     }
 
-    fn head_log_probs(
-        hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
+    fn log_prob_rows(
+        logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
-    ) -> FloatTensor<Self> {
-        let (hidden, weight) = (Floats::new(hidden), Floats::new(weight));
-        let (entries, d) = hidden.dims();
-        let logps = head::log_probs(hidden.get(), weight.get(), &ints(targets), d, None);
-        tensor(logps, [entries])
+        gradient: bool,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+        let mut logits = Floats::new(logits).0;
+        let count = logits.layout().num_elements();
+        let targets = ints(targets);
+        let values = &mut logits.storage_mut::<f32>()[..count];
+        let logps = head::log_prob_rows(values, &targets, gradient);
+        (tensor(logps, [targets.len()]), logits)
     }
 
-    fn head_log_probs_grad(
-        hidden: FloatTensor<Self>,
-        weight: FloatTensor<Self>,
-        targets: IntTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
-        let (hidden, weight) = (Floats::new(hidden), Floats::new(weight));
-        let (entries, d) = hidden.dims();
-        let mut grads = vec![0.0; entries * d];
-        let logps =
-            head::log_probs(hidden.get(), weight.get(), &ints(targets), d, Some(&mut grads));
-        (tensor(logps, [entries]), tensor(grads, [entries, d]))
+    fn quantised_mm(
+        x: FloatTensor<Self>,
+        codes: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        spec: QuantSpec,
+        transposed: bool,
+    ) -> FloatTensor<Self> {
+        let x = Floats::new(x);
+        let n = x.dims().0;
+        let words = quantised::Words { codes: words(&codes), scales: words(&scales), spec };
+        let out = quantised::matmul(x.get(), n, words, transposed);
+        tensor(out, [n, if transposed { spec.cols } else { spec.rows }])
+    }
+
+    fn quantised_rows(
+        codes: IntTensor<Self>,
+        scales: IntTensor<Self>,
+        ids: IntTensor<Self>,
+        spec: QuantSpec,
+    ) -> FloatTensor<Self> {
+        let ids = ints(ids);
+        let words = quantised::Words { codes: words(&codes), scales: words(&scales), spec };
+        tensor(quantised::rows(words, &ids), [ids.len(), spec.cols])
     }
 
     fn scatter_entries(

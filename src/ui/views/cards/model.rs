@@ -47,7 +47,9 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
                 }
             }
             field_row(ui, &mut state.form, "model", enabled);
-            field_row(ui, &mut state.form, "init_adapter", enabled);
+            for name in ["init_adapter", "base_precision", "weights", "memory_limit"] {
+                field_row(ui, &mut state.form, name, enabled);
+            }
         },
     );
 }

@@ -1,0 +1,67 @@
+//! Log-probabilities under the language-model head, a block of logit rows at a time: the whole matrix
+//! `[E, V]` never exists.
+
+use burn::tensor::{Int, Tensor};
+
+use super::{DecoderOps, Dispatch, Weight, wrap};
+
+/// Floats of one block of logits (16 MiB): the CPU's allocator gives such a block back without new pages, and
+/// it lies well below the smallest storage-binding limit of a GPU (128 MiB).
+pub const LOGITS_BLOCK: usize = 4 << 20;
+
+/// Rows of a block: hidden `[E, D]` under a vocabulary.
+fn blocks(entries: usize, vocabulary: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    let rows = (LOGITS_BLOCK / vocabulary.max(1)).clamp(1, entries.max(1));
+    (0..entries).step_by(rows).map(move |start| start..entries.min(start + rows))
+}
+
+fn rows(hidden: &Tensor<2>, range: &std::ops::Range<usize>) -> Tensor<2> {
+    let [entries, width] = hidden.dims();
+    if *range == (0..entries) {
+        hidden.clone()
+    } else {
+        hidden.clone().slice([range.clone(), 0..width])
+    }
+}
+
+/// Log-probability (nats) of each target; with `gradient` also `onehot(target) - softmax`, in the logits' memory.
+fn log_prob_rows(
+    logits: Tensor<2>,
+    targets: Tensor<1, Int>,
+    gradient: bool,
+) -> (Tensor<1>, Tensor<2>) {
+    let (logps, dlogits) =
+        Dispatch::log_prob_rows(logits.into_dispatch(), targets.into_dispatch(), gradient);
+    (wrap(logps), wrap(dlogits))
+}
+
+/// Log-probability of each target under the head: hidden `[E, D]`, weight `[V, D]`, targets `[E]` -> `[E]` (nats).
+pub fn head_log_probs(hidden: &Tensor<2>, weight: &Weight, targets: &Tensor<1, Int>) -> Tensor<1> {
+    let [entries, _] = hidden.dims();
+    let parts = blocks(entries, weight.dims()[0]).map(|range| {
+        let logits = weight.forward(&rows(hidden, &range));
+        log_prob_rows(logits, targets.clone().slice([range]), false).0
+    });
+    Tensor::cat(parts.collect(), 0)
+}
+
+/// [`head_log_probs`] and, in the same pass, each entry's own gradient by its hidden state, `[E, D]`:
+/// `d logp_e / d h_e = W[target_e] - softmax(W h_e) W`.
+///
+/// The loss reaches an entry only through one number, so scaling this row by that number later is the whole
+/// backward, and the logits are neither kept nor computed twice.
+pub fn head_log_probs_grad(
+    hidden: &Tensor<2>,
+    weight: &Weight,
+    targets: &Tensor<1, Int>,
+) -> (Tensor<1>, Tensor<2>) {
+    let [entries, _] = hidden.dims();
+    let parts = blocks(entries, weight.dims()[0]).map(|range| {
+        let targets = targets.clone().slice([range.clone()]);
+        let logits = weight.forward(&rows(hidden, &range));
+        let (logps, dlogits) = log_prob_rows(logits, targets, true);
+        (logps, weight.backward(&dlogits))
+    });
+    let (logps, grads): (Vec<_>, Vec<_>) = parts.unzip();
+    (Tensor::cat(logps, 0), Tensor::cat(grads, 0))
+}

@@ -1,0 +1,189 @@
+//! A frozen matrix on the device, in full or quantised, in as many pieces as the adapter's bindings need.
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use super::{DecoderOps, Dispatch, QuantSpec, matmul, matmul_add, wrap};
+use crate::quant::{QuantFormat, QuantMatrix};
+
+/// A frozen weight matrix `[O, I]`, as checkpoints store linear layers and embeddings.
+///
+/// Rows are cut into parts so that no buffer exceeds what one shader binding may see (128 MiB on some drivers).
+#[derive(Clone)]
+pub struct Weight {
+    parts: Vec<Part>,
+    rows: usize,
+    cols: usize,
+}
+
+#[derive(Clone)]
+struct Part {
+    first: usize,
+    rows: usize,
+    values: Values,
+}
+
+#[derive(Clone)]
+enum Values {
+    Full(Tensor<2>),
+    Quantised(Box<Quantised>),
+}
+
+/// Codes `[rows, code_words]` and scales `[rows, scale_words]`.
+#[derive(Clone)]
+struct Quantised {
+    codes: Tensor<2, Int>,
+    scales: Tensor<2, Int>,
+    spec: QuantSpec,
+}
+
+/// Words as the device's 32-bit integers: the bits are what counts.
+fn words(values: Vec<u32>, rows: usize, device: &Device) -> Tensor<2, Int> {
+    let width = values.len() / rows.max(1);
+    let data = TensorData::new(bytemuck::cast_vec::<u32, i32>(values), [rows, width]);
+    Tensor::from_data(data, (device, DType::I32))
+}
+
+impl Weight {
+    /// Uploads row-major `values`, quantised where `format` says so, in parts of at most `limit` bytes.
+    pub fn upload(
+        values: Vec<f32>,
+        [rows, cols]: [usize; 2],
+        format: Option<QuantFormat>,
+        limit: u64,
+        device: &Device,
+    ) -> Weight {
+        let row_bytes = format.map_or(4 * cols as u64, |f| f.bytes(1, cols)).max(1);
+        let at_once =
+            usize::try_from(limit / row_bytes).unwrap_or(usize::MAX).clamp(1, rows.max(1));
+        if format.is_none() && at_once >= rows {
+            // The usual case; the vector moves.
+            return Weight::from(Tensor::from_data(TensorData::new(values, [rows, cols]), device));
+        }
+        let parts = (0..rows).step_by(at_once).map(|first| {
+            let count = at_once.min(rows - first);
+            let own = &values[first * cols..(first + count) * cols];
+            let values = match format {
+                None => {
+                    let data = TensorData::new(own.to_vec(), [count, cols]);
+                    Values::Full(Tensor::from_data(data, device))
+                }
+                Some(format) => {
+                    let matrix = QuantMatrix::encode(own, count, cols, format);
+                    Values::Quantised(Box::new(Quantised {
+                        codes: words(matrix.codes, count, device),
+                        scales: words(matrix.scales, count, device),
+                        spec: QuantSpec { format, rows: count, cols },
+                    }))
+                }
+            };
+            Part { first, rows: count, values }
+        });
+        Weight { parts: parts.collect(), rows, cols }
+    }
+
+    /// Output and input width.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.rows, self.cols]
+    }
+
+    /// `x W^T`: x `[N, I]` -> `[N, O]`.
+    pub fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        join(self.parts.iter().map(|part| part.forward(x)).collect(), 1)
+    }
+
+    /// `dy W`: dy `[N, O]` -> `[N, I]`.
+    pub fn backward(&self, dy: &Tensor<2>) -> Tensor<2> {
+        self.backward_add(dy, None)
+    }
+
+    /// `dx + dy W`; `None` starts from zero.
+    pub fn backward_add(&self, dy: &Tensor<2>, dx: Option<Tensor<2>>) -> Tensor<2> {
+        let n = dy.dims()[0];
+        let mut sum = dx;
+        for part in &self.parts {
+            let own = part.first..part.first + part.rows;
+            let own =
+                if part.rows == self.rows { dy.clone() } else { dy.clone().slice([0..n, own]) };
+            sum = Some(part.backward(&own, sum));
+        }
+        sum.unwrap_or_else(|| Tensor::zeros([n, self.cols], &dy.device()))
+    }
+
+    /// The rows `ids` name: `[N]` -> `[N, I]`.
+    pub fn rows(&self, ids: &Tensor<1, Int>) -> Tensor<2> {
+        let mut sum: Option<Tensor<2>> = None;
+        for part in &self.parts {
+            let own = part.lookup(ids, self.parts.len() > 1);
+            sum = Some(match sum {
+                None => own,
+                Some(sum) => sum + own,
+            });
+        }
+        sum.unwrap_or_else(|| Tensor::zeros([ids.dims()[0], self.cols], &ids.device()))
+    }
+}
+
+impl From<Tensor<2>> for Weight {
+    fn from(tensor: Tensor<2>) -> Weight {
+        let [rows, cols] = tensor.dims();
+        Weight { parts: vec![Part { first: 0, rows, values: Values::Full(tensor) }], rows, cols }
+    }
+}
+
+fn join(mut parts: Vec<Tensor<2>>, axis: usize) -> Tensor<2> {
+    if parts.len() == 1 { parts.remove(0) } else { Tensor::cat(parts, axis) }
+}
+
+impl Quantised {
+    /// `x W^T`, or `x W` where `transposed`, decoding W tile by tile inside the product.
+    fn matmul(&self, x: &Tensor<2>, transposed: bool) -> Tensor<2> {
+        wrap(Dispatch::quantised_mm(
+            x.clone().into_dispatch(),
+            self.codes.clone().into_dispatch(),
+            self.scales.clone().into_dispatch(),
+            self.spec,
+            transposed,
+        ))
+    }
+
+    fn rows(&self, ids: Tensor<1, Int>) -> Tensor<2> {
+        wrap(Dispatch::quantised_rows(
+            self.codes.clone().into_dispatch(),
+            self.scales.clone().into_dispatch(),
+            ids.into_dispatch(),
+            self.spec,
+        ))
+    }
+}
+
+impl Part {
+    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
+        match &self.values {
+            Values::Full(w) => matmul(x, w, false, true),
+            Values::Quantised(w) => w.matmul(x, false),
+        }
+    }
+
+    fn backward(&self, dy: &Tensor<2>, dx: Option<Tensor<2>>) -> Tensor<2> {
+        match (&self.values, dx) {
+            (Values::Full(w), None) => matmul(dy, w, false, false),
+            (Values::Full(w), Some(dx)) => matmul_add(dx, dy, w, false, false, 1.0),
+            (Values::Quantised(w), None) => w.matmul(dy, true),
+            (Values::Quantised(w), Some(dx)) => dx + w.matmul(dy, true),
+        }
+    }
+
+    /// Rows of this part; zeros for ids of another part, where there is one.
+    fn lookup(&self, ids: &Tensor<1, Int>, others: bool) -> Tensor<2> {
+        let local = ids.clone() - self.first as i64;
+        match &self.values {
+            Values::Quantised(w) => w.rows(local),
+            Values::Full(w) if !others => w.clone().select(0, local),
+            Values::Full(w) => {
+                let inside = local.clone().clamp(0, self.rows as i64 - 1);
+                let mine: Tensor<2> = local.equal(inside.clone()).float().unsqueeze_dim(1);
+                w.clone().select(0, inside) * mine
+            }
+        }
+    }
+}

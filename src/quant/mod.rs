@@ -1,0 +1,181 @@
+//! Weights in 8 or 4 bits: rows cut into blocks along the input dimension, one f16 scale a block.
+//!
+//! Host side only: encoding, and the decoding that defines what the kernels of `kernels::quantised` must compute.
+
+mod codebook;
+
+use half::f16;
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+pub use codebook::NF4;
+
+/// How a weight matrix is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum QuantFormat {
+    /// Signed 8-bit integers, blocks of 32: `w = code * scale`.
+    Int8,
+    /// Signed 4-bit integers, blocks of 32: `w = (code - 8) * scale`.
+    Int4,
+    /// 4-bit NormalFloat (QLoRA, arXiv 2305.14314, Appendix E), blocks of 64: `w = NF4[code] * scale`.
+    Nf4,
+}
+
+impl QuantFormat {
+    pub const ALL: [QuantFormat; 3] = [QuantFormat::Int8, QuantFormat::Int4, QuantFormat::Nf4];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            QuantFormat::Int8 => "int8",
+            QuantFormat::Int4 => "int4",
+            QuantFormat::Nf4 => "nf4",
+        }
+    }
+
+    /// Bits of one code.
+    pub fn bits(self) -> usize {
+        if self == QuantFormat::Int8 { 8 } else { 4 }
+    }
+
+    /// Weights that share a scale.
+    pub fn block(self) -> usize {
+        if self == QuantFormat::Nf4 { 64 } else { 32 }
+    }
+
+    /// 32-bit words of one row's codes; the last one may be partly unused.
+    pub fn code_words(self, cols: usize) -> usize {
+        (cols * self.bits()).div_ceil(32)
+    }
+
+    /// 32-bit words of one row's scales, two f16 each.
+    pub fn scale_words(self, cols: usize) -> usize {
+        cols.div_ceil(self.block()).div_ceil(2)
+    }
+
+    /// Bytes of a `rows x cols` matrix on the device.
+    pub fn bytes(self, rows: usize, cols: usize) -> u64 {
+        (rows * (self.code_words(cols) + self.scale_words(cols)) * 4) as u64
+    }
+
+    /// The code nearest to `value` (already divided by the block's scale).
+    fn encode(self, value: f32) -> u32 {
+        match self {
+            QuantFormat::Int8 => value.round().clamp(-127.0, 127.0) as i32 as u8 as u32,
+            QuantFormat::Int4 => (value.round().clamp(-8.0, 7.0) as i32 + 8) as u32,
+            QuantFormat::Nf4 => codebook::nearest(value),
+        }
+    }
+
+    /// What a code stands for, before the scale.
+    fn decode(self, code: u32) -> f32 {
+        match self {
+            QuantFormat::Int8 => f32::from(code as u8 as i8),
+            QuantFormat::Int4 => code as f32 - 8.0,
+            QuantFormat::Nf4 => NF4[code as usize & 15],
+        }
+    }
+
+    /// The scale that lets the block's largest weight be met exactly (up to the scale's own rounding).
+    fn scale(self, block: &[f32]) -> f16 {
+        let largest =
+            block.iter().copied().fold(0.0f32, |m, v| if v.abs() > m.abs() { v } else { m });
+        f16::from_f32(match self {
+            QuantFormat::Int8 => largest.abs() / 127.0,
+            // The integers reach -8 but only 7: give the longer side to the largest weight.
+            QuantFormat::Int4 => largest / -8.0,
+            QuantFormat::Nf4 => largest.abs(),
+        })
+    }
+}
+
+/// A quantised matrix `[rows, cols]`: each row's codes, then nothing; each row's scales, then nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QuantMatrix {
+    pub format: QuantFormat,
+    pub rows: usize,
+    pub cols: usize,
+    /// `[rows, code_words]`; code `j` of a row lies in the bits from `j * bits` of that row, low bits first.
+    pub codes: Vec<u32>,
+    /// `[rows, scale_words]`; the f16 of block `j` is the low (even `j`) or high half of word `j / 2`.
+    pub scales: Vec<u32>,
+}
+
+impl QuantMatrix {
+    /// Quantises row-major `values`.
+    pub fn encode(values: &[f32], rows: usize, cols: usize, format: QuantFormat) -> QuantMatrix {
+        let (code_words, scale_words) = (format.code_words(cols), format.scale_words(cols));
+        let mut codes = vec![0u32; rows * code_words];
+        let mut scales = vec![0u32; rows * scale_words];
+        codes
+            .par_chunks_mut(code_words.max(1))
+            .zip(scales.par_chunks_mut(scale_words.max(1)))
+            .zip(values.par_chunks(cols.max(1)))
+            .for_each(|((codes, scales), row)| encode_row(row, format, codes, scales));
+        QuantMatrix { format, rows, cols, codes, scales }
+    }
+
+    /// All values, row-major.
+    pub fn decode(&self) -> Vec<f32> {
+        let mut out = vec![0.0; self.rows * self.cols];
+        decode_rows(&self.codes, &self.scales, self.format, self.cols, &mut out);
+        out
+    }
+}
+
+fn encode_row(row: &[f32], format: QuantFormat, codes: &mut [u32], scales: &mut [u32]) {
+    let per_word = 32 / format.bits();
+    for (at, block) in row.chunks(format.block()).enumerate() {
+        let scale = format.scale(block);
+        scales[at / 2] |= u32::from(scale.to_bits()) << (16 * (at % 2));
+        let scale = scale.to_f32();
+        let inverse = if scale == 0.0 { 0.0 } else { 1.0 / scale };
+        for (i, &value) in block.iter().enumerate() {
+            let j = at * format.block() + i;
+            codes[j / per_word] |=
+                format.encode(value * inverse) << (format.bits() * (j % per_word));
+        }
+    }
+}
+
+/// Decodes whole rows into `out` (row-major), on the calling thread.
+pub fn decode_rows(
+    codes: &[u32],
+    scales: &[u32],
+    format: QuantFormat,
+    cols: usize,
+    out: &mut [f32],
+) {
+    let rows = out.chunks_exact_mut(cols.max(1));
+    let codes = codes.chunks_exact(format.code_words(cols).max(1));
+    let scales = scales.chunks_exact(format.scale_words(cols).max(1));
+    // One loop a format, so that the format is a constant inside it.
+    for ((out, codes), scales) in rows.zip(codes).zip(scales) {
+        match format {
+            QuantFormat::Int8 => decode_row::<4>(out, codes, scales, QuantFormat::Int8),
+            QuantFormat::Int4 => decode_row::<8>(out, codes, scales, QuantFormat::Int4),
+            QuantFormat::Nf4 => decode_row::<8>(out, codes, scales, QuantFormat::Nf4),
+        }
+    }
+}
+
+#[inline(always)]
+fn decode_row<const PER_WORD: usize>(
+    out: &mut [f32],
+    codes: &[u32],
+    scales: &[u32],
+    format: QuantFormat,
+) {
+    let bits = 32 / PER_WORD;
+    let mask = u32::MAX >> (32 - bits);
+    let block = format.block();
+    let blocks = out.chunks_mut(block).zip(codes.chunks(block / PER_WORD));
+    for (at, (out, codes)) in blocks.enumerate() {
+        let scale = f16::from_bits((scales[at / 2] >> (16 * (at % 2))) as u16).to_f32();
+        for (out, &word) in out.chunks_mut(PER_WORD).zip(codes) {
+            for (i, v) in out.iter_mut().enumerate() {
+                *v = format.decode((word >> (bits * i)) & mask) * scale;
+            }
+        }
+    }
+}
