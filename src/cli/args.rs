@@ -29,6 +29,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a run as one HTML page: charts, collapse, final figures, settings.
     Report(ReportArgs),
+    /// Say what a run's record tells: where likelihood was lost, whether forecasts came true, what to try next.
+    Review(ReviewArgs),
     /// List the devices that can train, and which one would be taken.
     Devices(JsonArgs),
     /// List the presets.
@@ -147,6 +149,16 @@ pub struct ReportArgs {
     /// The page to write; a file of this name is replaced.
     #[arg(long, value_name = "FILE")]
     pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ReviewArgs {
+    /// Folder of the run.
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

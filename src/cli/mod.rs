@@ -11,6 +11,7 @@ mod output;
 mod presets;
 mod progress;
 mod report;
+mod review;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +44,7 @@ pub fn main(window: Option<OpenWindow>) -> ExitCode {
         Some(Command::Logprobs(args)) => logprobs::run(&args).map(|()| 0),
         Some(Command::Inspect(args)) => inspect::run(&args).map(|()| 0),
         Some(Command::Report(args)) => report::run(&args).map(|()| 0),
+        Some(Command::Review(args)) => review::run(&args).map(|()| 0),
         Some(Command::Devices(args)) => devices::run(&args).map(|()| 0),
         Some(Command::Presets(args)) => presets::run(&args).map(|()| 0),
     };

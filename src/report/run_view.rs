@@ -121,6 +121,7 @@ impl RunView {
                     self.pairs_step = step;
                 }
             }
+            Event::Forecast { .. } => {}
             Event::Checkpoint { step, path } => self.last_checkpoint = Some((step, path)),
             Event::Warning { message } => self.warnings.push(message),
             Event::Collapse { step, arm, chosen_per_token, reference_per_token, message } => {

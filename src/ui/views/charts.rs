@@ -204,7 +204,7 @@ fn footer(ui: &mut Ui, board: &Board<'_>, actions: &mut Actions) {
 /// Everything that can be taken away.
 fn save_menu(ui: &mut Ui, enabled: bool, actions: &mut Actions) {
     let button = ui.add_enabled_ui(enabled, |ui| widgets::corner_button(ui, "Save…")).inner;
-    Popup::menu(&button).width(230.0).show(|ui| {
+    Popup::menu(&button).width(280.0).show(|ui| {
         for command in TABLE.iter().map(|entry| entry.command) {
             if command.export().is_some() && command_row(ui, command, true) {
                 actions.push(Action::Run(command));
