@@ -1,6 +1,7 @@
 //! Llama-family decoders read from Hugging Face folders.
 
 pub mod block;
+mod blocks;
 pub mod checkpoint;
 pub mod config;
 mod decoder;
