@@ -222,8 +222,8 @@ impl Model {
         source: impl Fn(&str) -> Result<HostTensor, ModelError>,
     ) -> Result<Model, ModelError> {
         let loader = Loader::new(Box::new(source), config, device, options)?;
-        let blocks = Blocks::Resident(loader.blocks()?);
-        Ok(loader.tables()?.model(blocks))
+        let tables = loader.tables()?;
+        Ok(tables.model(Blocks::Resident(loader.blocks()?)))
     }
 
     /// A model with seeded random weights of standard deviation `spread` (norms around 1): for self-tests and

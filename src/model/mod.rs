@@ -10,6 +10,7 @@ mod json_fields;
 pub mod layout;
 pub mod linear;
 mod load;
+pub mod memory;
 mod rope;
 
 pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};
