@@ -117,6 +117,8 @@ fn config(arms: usize, steps: usize) -> RunConfig {
         eval: EvalSource::Fraction(0.0),
         probe_pairs: 0,
         eval_every: usize::MAX,
+        forecast_pairs: 0,
+        stop_when: Default::default(),
         save_every: usize::MAX,
         device: "cpu".to_owned(),
         base_precision: BasePrecision::F32,

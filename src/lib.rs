@@ -2,7 +2,7 @@
 //! DPO collapses.
 //!
 //! Layers, each importing only from those before it:
-//! `quant, config -> data, loss -> insight, kernels -> model -> lora -> train -> run -> worker -> cli, ui`.
+//! `quant, config -> data, loss -> insight, kernels -> model -> lora -> train -> run -> worker, report -> cli, ui`.
 
 // No panic reaches a person. (Tests may unwrap: clippy.toml.)
 #![warn(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::todo, clippy::dbg_macro)]
@@ -15,6 +15,7 @@ pub mod lora;
 pub mod loss;
 pub mod model;
 pub mod quant;
+pub mod report;
 pub mod run;
 pub mod train;
 pub mod worker;

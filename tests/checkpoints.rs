@@ -56,6 +56,7 @@ fn state(step: usize) -> TrainState {
         elapsed: step as f64 * 0.1 + 1e-12,
         arms: vec![arm("dpop", 0.5), arm("dpo", 0.25)],
         references: (0..40).step_by(3).map(|i| (i, reference(i))).collect(),
+        probe_margins: vec![0.0, 0.5],
         probe_references: (0..5).map(|i| (i, reference(i + 100))).collect(),
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use dpop_studio::config::{
     BasePrecision, Budget, Card, EvalSource, FIELDS, Limits, ObjectiveKind, RunConfig, RunDraft,
-    Schedule, Target, Targets, Twin, WeightPlace, field, lambda_from_allamo, presets,
+    Schedule, StopRule, StopRules, Target, Targets, Twin, WeightPlace, field, lambda_from_allamo,
+    presets,
 };
 use serde_json::{Value, json};
 
@@ -31,7 +32,8 @@ fn full() -> RunDraft {
          --learning-rate 1e-4 --schedule cosine --warmup-steps 7 --weight-decay 0.01 --max-grad-norm 2.5 \
          --epochs 1.5 --batch-pairs 6 --micro-batch-pairs 3 --max-length 512 --rank 4 --alpha 12 \
          --targets v,q --dropout 0.05 --rslora --init-adapter a --eval-data e.jsonl --probe-pairs 8 \
-         --eval-every 5 --save-every 50 --device wgpu:1 --base-precision nf4 --weights stream --memory-limit 7.5 --seed 7 --no-shuffle",
+         --eval-every 5 --forecast-pairs 3 --stop-when nan,margin-plateau=6 --save-every 50 --device wgpu:1 --base-precision nf4 \
+         --weights stream --memory-limit 7.5 --seed 7 --no-shuffle",
     )
 }
 
@@ -127,6 +129,8 @@ fn flags_reach_the_configuration() {
         eval: EvalSource::File("e.jsonl".into()),
         probe_pairs: 8,
         eval_every: 5,
+        forecast_pairs: 3,
+        stop_when: StopRules(vec![StopRule::Nan, StopRule::MarginPlateau(6)]),
         save_every: 50,
         device: "wgpu:1".into(),
         base_precision: BasePrecision::Nf4,
@@ -193,7 +197,7 @@ fn every_complaint_at_once_in_the_order_of_the_form() {
         "--device gpu --eval-data e --eval-fraction 0.95 --max-length 4 --objective dpo --twin dpo --beta 0 \
          --lambda -1 --label-smoothing 0.5 --learning-rate 2 --warmup-steps 2000000 --weight-decay 1.5 \
          --max-grad-norm -1 --rank 0 --alpha 0 --dropout 1 --steps 0 --epochs 0 --batch-pairs 0 \
-         --micro-batch-pairs 5000 --probe-pairs 9999 --eval-every 0 --save-every 2000000 \
+         --micro-batch-pairs 5000 --probe-pairs 9999 --eval-every 0 --forecast-pairs 5000 --stop-when never --save-every 2000000 \
          --seed 18446744073709551615",
     );
     let draft = RunDraft { targets: Some(Targets(vec![])), ..draft };
@@ -224,6 +228,8 @@ fn every_complaint_at_once_in_the_order_of_the_form() {
             "micro_batch_pairs",
             "probe_pairs",
             "eval_every",
+            "forecast_pairs",
+            "stop_when",
             "save_every",
             "seed",
         ]
@@ -304,6 +310,10 @@ fn rules_between_options() {
     assert!(name == "warmup_steps" && text.contains("leave none of 10"), "{text}");
     let (name, text) = complaint("--device wgpu:");
     assert!(name == "device" && text.contains("wgpu:NAME-OR-INDEX"), "{text}");
+    let (name, text) = complaint("--stop-when nan,margin-plateau=0");
+    assert!(name == "stop_when" && text.contains("margin-plateau=PROBES"), "{text}");
+    let (name, text) = complaint("--stop-when chosen-below-reference");
+    assert!(name == "stop_when" && text.contains("chosen-below-reference=NATS"), "{text}");
     let (name, _) = complaint("--objective ipo --twin ipo");
     assert_eq!(name, "twin");
 }

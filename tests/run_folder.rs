@@ -4,7 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dpop_studio::config::{
-    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace,
+    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, StopRule, StopRules,
+    Target, WeightPlace,
 };
 use dpop_studio::run::events::{self, EventLog};
 use dpop_studio::run::folder::{
@@ -39,6 +40,8 @@ fn config() -> RunConfig {
         eval: EvalSource::Fraction(0.1),
         probe_pairs: 32,
         eval_every: 10,
+        forecast_pairs: 4,
+        stop_when: StopRules(vec![StopRule::ChosenBelowReference(0.05), StopRule::Nan]),
         save_every: 50,
         device: "cpu".into(),
         base_precision: BasePrecision::F32,

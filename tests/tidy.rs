@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Modules with their rank: a module imports only from lower ranks (or from itself).
-const LAYERS: [(&str, usize); 13] = [
+const LAYERS: [(&str, usize); 14] = [
     ("quant", 0),
     ("config", 0),
     ("data", 1),
@@ -18,6 +18,7 @@ const LAYERS: [(&str, usize); 13] = [
     ("train", 5),
     ("run", 6),
     ("worker", 7),
+    ("report", 7),
     ("cli", 8),
     ("ui", 8),
 ];
@@ -27,10 +28,10 @@ const WINDOW_CRATES: [&str; 5] = ["egui", "eframe", "egui_plot", "egui_extras", 
 
 /// Crates that own a device: never in these modules.
 const DEVICE_CRATES: [&str; 5] = ["burn", "burn_backend", "burn_cubecl", "burn_flex", "cubecl"];
-const HOST_MODULES: [&str; 6] = ["config", "data", "loss", "insight", "quant", "ui"];
+const HOST_MODULES: [&str; 7] = ["config", "data", "loss", "insight", "quant", "report", "ui"];
 
 /// Where files are opened. A prefix of the path below `src/`.
-const FILE_MODULES: [&str; 11] = [
+const FILE_MODULES: [&str; 12] = [
     "data/source",
     "data/tokenizer",
     "data/template",
@@ -38,6 +39,7 @@ const FILE_MODULES: [&str; 11] = [
     "model/config",
     "lora/peft",
     "run/",
+    "report/",
     "worker/",
     "cli/",
     "ui/",

@@ -2,9 +2,10 @@
 
 mod window;
 
+use dpop_studio::report::charts::Scale;
+use dpop_studio::report::run_view::Status;
 use dpop_studio::train::event::{Command, Event};
-use dpop_studio::ui::run_view::Status;
-use dpop_studio::ui::state::{Dialog, Scale};
+use dpop_studio::ui::state::Dialog;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::{NodeT, Queryable};
@@ -80,6 +81,77 @@ fn hovering_reads_every_series_at_that_step() {
     assert_eq!(step % 10.0, 0.0, "only recorded steps are read");
     bench.get_by_label(&format!("Step {step:.0}"));
     picture(&mut bench, "train-hover-dark");
+}
+
+#[test]
+fn the_keyboard_zooms_moves_reads_and_resets() {
+    let mut bench = open(USUAL, Theme::Light);
+    start(&mut bench, recorded());
+    let alt = Modifiers::ALT;
+    bench.key_press_modifiers(alt, Key::ArrowLeft);
+    bench.run_steps(2);
+    assert_eq!(bench.state_mut().state().hover, Some(190.0), "the measured step before the last");
+    bench.key_press_modifiers(alt, Key::ArrowUp);
+    bench.key_press_modifiers(alt, Key::ArrowUp);
+    bench.run_steps(3);
+    picture(&mut bench, "train-zoomed-light");
+    let whole = bench.get_by_label("Show the whole run");
+    assert!(!whole.accesskit_node().is_disabled());
+    bench.key_press_modifiers(alt, Key::Num0);
+    bench.run_steps(2);
+    assert!(bench.get_by_label("Show the whole run").accesskit_node().is_disabled());
+    bench.get_by_label("Time").click();
+    bench.run_steps(3);
+    picture(&mut bench, "train-time-light");
+    bench.get_by_label("Epoch").click();
+    bench.get_by_label("Smooth").click();
+    bench.run_steps(3);
+    picture(&mut bench, "train-epoch-smooth-light");
+}
+
+#[test]
+fn the_window_scales_between_100_and_200_per_cent() {
+    let mut bench = open([2048.0, 1400.0], Theme::Dark);
+    start(&mut bench, recorded());
+    for _ in 0..14 {
+        bench.key_press_modifiers(Modifiers::COMMAND, Key::Plus);
+        bench.run_steps(2);
+    }
+    assert_eq!(bench.ctx.zoom_factor(), 2.0);
+    picture(&mut bench, "train-200-percent-dark");
+    bench.key_press_modifiers(Modifiers::COMMAND, Key::Num0);
+    bench.run_steps(2);
+    bench.key_press_modifiers(Modifiers::COMMAND, Key::Minus);
+    bench.run_steps(2);
+    assert_eq!(bench.ctx.zoom_factor(), 1.0);
+}
+
+/// The insight of the probe: where four of five pairs lie.
+fn with_spread(events: Vec<Event>) -> Vec<Event> {
+    let widened = |event| match event {
+        Event::Probe { step, mut arms, pairs } => {
+            for metrics in arms.values_mut() {
+                for answer in ["chosen", "rejected"] {
+                    let mean = metrics[&format!("logps_per_token/{answer}")];
+                    for (name, factor) in [("p10", 1.7), ("p90", 0.3)] {
+                        let name = format!("logps_per_token/{answer}_{name}");
+                        metrics.insert(name, mean * factor - 0.004);
+                    }
+                }
+            }
+            Event::Probe { step, arms, pairs }
+        }
+        other => other,
+    };
+    events.into_iter().map(widened).collect()
+}
+
+#[test]
+fn the_spread_of_the_pairs_is_a_tint_around_the_curves() {
+    let mut bench = open(USUAL, Theme::Dark);
+    start(&mut bench, with_spread(recorded()));
+    bench.get_by_label("tint: four of five pairs");
+    picture(&mut bench, "train-spread-dark");
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub enum Command {
     Logprobs(LogprobsArgs),
     /// Say what a preference file holds: rows, schema, skipped rows with reasons, lengths.
     Inspect(InspectArgs),
+    /// Say what a run's record tells: where likelihood was lost, whether forecasts came true, what to try next.
+    Review(ReviewArgs),
     /// List the devices that can train, and which one would be taken.
     Devices(JsonArgs),
     /// List the presets.
@@ -135,6 +137,16 @@ pub struct KeepArgs {
     /// Leave out pairs whose rejected answer the model finds the likelier one.
     #[arg(long, requires = "output")]
     pub drop_swapped: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReviewArgs {
+    /// Folder of the run.
+    #[arg(value_name = "RUN")]
+    pub run: PathBuf,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -10,6 +10,7 @@ mod logprobs;
 mod output;
 mod presets;
 mod progress;
+mod review;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -41,6 +42,7 @@ pub fn main(window: Option<OpenWindow>) -> ExitCode {
         Some(Command::Train(args)) => train::run(*args),
         Some(Command::Logprobs(args)) => logprobs::run(&args).map(|()| 0),
         Some(Command::Inspect(args)) => inspect::run(&args).map(|()| 0),
+        Some(Command::Review(args)) => review::run(&args).map(|()| 0),
         Some(Command::Devices(args)) => devices::run(&args).map(|()| 0),
         Some(Command::Presets(args)) => presets::run(&args).map(|()| 0),
     };

@@ -1,10 +1,13 @@
 //! A run as text: one progress line that is rewritten on a terminal, plain lines elsewhere.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::train::event::{ArmInfo, ArmMetrics, Event, Metrics};
+use super::review::verdict_lines;
+use crate::run::review::review;
+use crate::train::event::{ArmInfo, ArmMetrics, Event, Metrics, PairGradients};
 use crate::worker::protocol::Reporter;
 
 /// Widest progress line: a wider one wraps, and a wrapped line cannot be rewritten.
@@ -28,6 +31,9 @@ struct State {
     phase: String,
     steps: usize,
     arms: Vec<ArmInfo>,
+    run: PathBuf,
+    /// Arms that have collapsed.
+    collapsed: Vec<String>,
 }
 
 impl Progress {
@@ -40,6 +46,8 @@ impl Progress {
             phase: String::new(),
             steps: 0,
             arms: Vec::new(),
+            run: PathBuf::new(),
+            collapsed: Vec::new(),
         };
         Progress { state: Mutex::new(state) }
     }
@@ -66,14 +74,21 @@ impl State {
                 self.step(*step, arms, *tokens_per_second, *elapsed);
             }
             Event::Probe { step, arms, .. } => self.probe(*step, arms),
+            Event::Forecast { step, arm, share, pairs, .. } => {
+                self.forecast(*step, arm, *share, pairs)
+            }
             Event::Checkpoint { step, path } => {
                 self.line(&format!("step {step}: saved {}", path.display()))
             }
             Event::Warning { message } => self.line(&format!("warning: {message}")),
-            Event::Collapse { message, .. } => self.line(message),
+            Event::Collapse { arm, message, .. } => {
+                self.collapsed.push(arm.clone());
+                self.line(message);
+            }
             Event::Paused { step } => self.line(&format!("paused after step {step}")),
             Event::Resumed { step } => self.line(&format!("going on after step {step}")),
             Event::Finished { step, message, .. } => {
+                self.verdict();
                 self.line(&format!("finished after {step} steps. {message}"));
             }
             Event::Stopped { checkpoint, .. } if checkpoint.as_os_str().is_empty() => {
@@ -103,6 +118,7 @@ impl State {
         };
         self.steps = *steps;
         self.arms = arms.clone();
+        self.run.clone_from(run);
         let arms: Vec<&str> = arms.iter().map(|arm| arm.objective.as_str()).collect();
         self.line(&format!("run      {}", run.display()));
         self.line(&format!("device   {device}"));
@@ -150,6 +166,26 @@ impl State {
                 "probe {step}: {} chosen/rejected per token {} (reference {reference}), margin {margin}",
                 arm.name,
                 logps(metrics)
+            ));
+        }
+    }
+
+    /// What the run as a whole says. A record that cannot be read is not this line's to complain about.
+    fn verdict(&mut self) {
+        let review = review(&self.run);
+        for line in review.iter().flat_map(verdict_lines) {
+            self.line(&line);
+        }
+    }
+
+    /// Only arms in danger are spoken of, and those that have not collapsed yet.
+    fn forecast(&mut self, step: usize, arm: &str, share: f64, pairs: &[PairGradients]) {
+        let falling = pairs.iter().filter(|pair| pair.falls).count();
+        if falling > 0 && !self.collapsed.iter().any(|name| name == arm) {
+            self.line(&format!(
+                "forecast {step}: {arm}: the next update would lower {falling} of {} chosen answers (plain DPO {:.0})",
+                pairs.len(),
+                share * pairs.len() as f64
             ));
         }
     }

@@ -41,6 +41,7 @@ pub mod defaults {
     pub const EVAL_FRACTION: f64 = 0.1;
     pub const PROBE_PAIRS: usize = 32;
     pub const EVAL_EVERY: usize = 10;
+    pub const FORECAST_PAIRS: usize = 4;
     pub const SAVE_EVERY: usize = 100;
     pub const DEVICE: &str = "auto";
     pub const SEED: u64 = 42;
@@ -208,6 +209,12 @@ pub struct RunDraft {
     #[arg(long, value_name = "N", help = help("eval_every"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub eval_every: Option<usize>,
+    #[arg(long, value_name = "N", help = help("forecast_pairs"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub forecast_pairs: Option<usize>,
+    #[arg(long, value_name = "RULE[,RULE]|none", help = help("stop_when"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stop_when: Option<String>,
     #[arg(long, value_name = "N", help = help("save_every"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<usize>,
@@ -302,6 +309,8 @@ impl RunDraft {
             eval_fraction: self.eval_fraction.or(other.eval_fraction.filter(|_| !own_eval)),
             probe_pairs: self.probe_pairs.or(other.probe_pairs),
             eval_every: self.eval_every.or(other.eval_every),
+            forecast_pairs: self.forecast_pairs.or(other.forecast_pairs),
+            stop_when: self.stop_when.or(other.stop_when),
             save_every: self.save_every.or(other.save_every),
             device: self.device.or(other.device),
             seed: self.seed.or(other.seed),

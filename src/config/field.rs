@@ -386,6 +386,24 @@ pub const FIELDS: &[Field] = &[
     .limits(Limits::whole(1, 1_000_000), "10 is usual"),
     option(
         Card::Budget,
+        "forecast_pairs",
+        "--forecast-pairs",
+        "Forecast on",
+        "pairs",
+        "Probe pairs whose gradients tell at every probe what plain DPO would do next; 0 for none",
+    )
+    .limits(Limits::whole(0, 4096), "4 is usual"),
+    option(
+        Card::Budget,
+        "stop_when",
+        "--stop-when",
+        "Stop early when",
+        "",
+        "Rules separated by commas: chosen-below-reference=NATS, margin-plateau=PROBES, nan; or none",
+    )
+    .remedy("The adapter is saved before the run ends"),
+    option(
+        Card::Budget,
         "save_every",
         "--save-every",
         "Checkpoint every",

@@ -3,6 +3,7 @@
 mod draft;
 mod field;
 mod presets;
+mod stop;
 mod validate;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use draft::{Complaint, RunDraft, Targets, Twin, defaults};
 pub use field::{Card, FIELDS, Field, Limits, field};
 pub use presets::{Preset, lambda_from_allamo, presets};
+pub use stop::{StopRule, StopRules};
 
 /// The seven linear layers of a decoder block that can carry an adapter.
 #[derive(
@@ -249,6 +251,10 @@ pub struct RunConfig {
     /// Pairs scored at every probe; 0 for no probe.
     pub probe_pairs: usize,
     pub eval_every: usize,
+    /// Probe pairs on which every probe tests by gradients whether plain DPO would lower the chosen answer; 0 for none.
+    pub forecast_pairs: usize,
+    /// When to end early.
+    pub stop_when: StopRules,
     /// Steps between checkpoints; 0 for none before the end.
     pub save_every: usize,
     /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Budget, Complaint, EvalSource, ObjectiveKind, RunConfig, RunDraft, Target, defaults, field,
+    Budget, Complaint, EvalSource, ObjectiveKind, RunConfig, RunDraft, StopRules, Target, defaults,
+    field,
 };
 
 /// Collects complaints while values pass through.
@@ -95,6 +96,9 @@ impl RunDraft {
             eval: self.eval(c),
             probe_pairs: c.whole("probe_pairs", self.probe_pairs.unwrap_or(defaults::PROBE_PAIRS)),
             eval_every: c.whole("eval_every", self.eval_every.unwrap_or(defaults::EVAL_EVERY)),
+            forecast_pairs: c
+                .whole("forecast_pairs", self.forecast_pairs.unwrap_or(defaults::FORECAST_PAIRS)),
+            stop_when: self.stop_when(c),
             save_every: c.whole("save_every", self.save_every.unwrap_or(defaults::SAVE_EVERY)),
             device: self.device(c),
             base_precision: self.base_precision.unwrap_or_default(),
@@ -186,6 +190,14 @@ impl RunDraft {
         }
     }
 
+    fn stop_when(&self, c: &mut Check) -> StopRules {
+        let rules = self.stop_when.as_deref().unwrap_or_default().parse();
+        rules.unwrap_or_else(|problem: String| {
+            c.complain("stop_when", problem);
+            StopRules::default()
+        })
+    }
+
     fn device(&self, c: &mut Check) -> String {
         let device = self.device.as_deref().unwrap_or(defaults::DEVICE).trim();
         let named = device.strip_prefix("wgpu:").is_some_and(|name| !name.trim().is_empty());
@@ -247,6 +259,8 @@ impl From<&RunConfig> for RunDraft {
             eval_fraction,
             probe_pairs: Some(config.probe_pairs),
             eval_every: Some(config.eval_every),
+            forecast_pairs: Some(config.forecast_pairs),
+            stop_when: Some(config.stop_when.to_string()),
             save_every: Some(config.save_every),
             device: Some(config.device.clone()),
             base_precision: Some(config.base_precision),

@@ -78,6 +78,8 @@ struct StateFile {
     arms: Vec<ArmFile>,
     references: BTreeMap<usize, Reference>,
     probe_references: BTreeMap<usize, Reference>,
+    #[serde(default)]
+    probe_margins: Vec<f64>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -211,6 +213,7 @@ fn write_folder(
             .collect(),
         references: state.references.clone(),
         probe_references: state.probe_references.clone(),
+        probe_margins: state.probe_margins.clone(),
     };
     files.insert(STATE.into(), write_json(&folder.join(STATE), &state_file)?);
     write_json(&folder.join(MANIFEST), &Manifest { format: FORMAT, step: state.step, files })?;
@@ -225,6 +228,9 @@ fn refuse_non_finite(state: &TrainState) -> Result<(), CheckpointError> {
         if !reference.chosen.is_finite() || !reference.rejected.is_finite() {
             return fail(format!("the reference log-probability of pair {index}"));
         }
+    }
+    if state.probe_margins.iter().any(|margin| !margin.is_finite()) {
+        return fail("the margin at a probe".into());
     }
     for arm in &state.arms {
         let buffers = [&arm.adapter.values, &arm.first_moment, &arm.second_moment];
@@ -258,6 +264,7 @@ pub fn load(path: &Path, model: &ModelConfig) -> Result<TrainState, CheckpointEr
         arms,
         references: state.references,
         probe_references: state.probe_references,
+        probe_margins: state.probe_margins,
     })
 }
 

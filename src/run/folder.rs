@@ -315,6 +315,7 @@ fn step_of(event: &Event) -> Option<usize> {
     match event {
         Event::Step { step, .. }
         | Event::Probe { step, .. }
+        | Event::Forecast { step, .. }
         | Event::Checkpoint { step, .. }
         | Event::Collapse { step, .. }
         | Event::Paused { step }

@@ -7,6 +7,7 @@ pub mod events;
 pub mod export;
 pub mod folder;
 pub mod probe_records;
+pub mod review;
 
 /// The version of burn this program is built with, for `run.json` (a test compares it with Cargo.lock).
 pub const BURN_VERSION: &str = "0.22.1";

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::insight::gradients::{Band, GradientProducts};
+
 /// Metric name (TRL's names, DESIGN section 3) to value.
 /// `loss, grad_norm, learning_rate, logps/chosen, logps/rejected` (sums, nats, mean over pairs),
 /// `logps_per_token/chosen|rejected`, `reference/chosen|rejected` (sums) and
@@ -35,6 +37,21 @@ pub struct ProbePair {
     pub ref_rejected: f64,
     pub chosen_tokens: usize,
     pub rejected_tokens: usize,
+}
+
+/// One probe pair in a forecast.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairGradients {
+    pub row: usize,
+    #[serde(flatten)]
+    pub products: GradientProducts,
+    /// How many times harder the arm's loss pushes the chosen answer up than the rejected one down; 1 for DPO.
+    pub ratio: Option<f64>,
+    /// To first order, a step of the arm's own loss on this pair lowers the chosen answer.
+    pub falls: bool,
+    /// First-order change of the chosen answer (nats) by one more update in the optimiser's present direction, which
+    /// all recent batches made; 0 before the first update.
+    pub heading: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +89,18 @@ pub enum Event {
         arms: ArmMetrics,
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         pairs: BTreeMap<String, Vec<ProbePair>>,
+    },
+    /// What the next update would do to a few probe pairs, from the gradients under one arm's adapter: after the probe
+    /// of the same step.
+    Forecast {
+        step: usize,
+        arm: String,
+        /// Share of the pairs whose chosen answer a step of plain DPO would lower.
+        share: f64,
+        /// Ratios (`PairGradients::ratio`) that would lower no chosen and raise no rejected answer; none where
+        /// `low` exceeds `high`.
+        band: Option<Band>,
+        pairs: Vec<PairGradients>,
     },
     Checkpoint {
         step: usize,

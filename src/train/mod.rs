@@ -1,11 +1,14 @@
 //! The training loop: no files, no threads, no printing.
 
 pub mod event;
+mod forecast;
+pub mod history;
 mod metrics;
 pub mod optimizer;
 mod probe;
 mod schedule;
 pub mod state;
+mod stop;
 mod trainer;
 
 use std::path::PathBuf;
@@ -26,9 +29,14 @@ pub enum Control {
 }
 
 /// How a run ended without an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Finished,
+    /// A rule of `--stop-when` ended it before its budget did; a checkpoint was written.
+    Ended {
+        /// What was seen, as a sentence without its full stop.
+        reason: String,
+    },
     /// The observer asked for it; a checkpoint was written.
     Stopped,
 }

@@ -26,6 +26,23 @@ pub fn clip(grads: &mut [f32], norm: f64, limit: f64) {
     }
 }
 
+/// What one more update in the optimiser's present direction would add to a function with this gradient, to first order:
+/// `-lr <gradient, m / sqrt(v)>` with the bias-corrected moments after `step` updates. 0 before the first.
+pub fn heading(arm: &ArmState, gradient: &[f32], step: usize, lr: f64) -> f64 {
+    let step = i32::try_from(step).unwrap_or(i32::MAX);
+    let correction1 = 1.0 - BETA1.powi(step);
+    let root2 = (1.0 - BETA2.powi(step)).sqrt();
+    if step == 0 {
+        return 0.0;
+    }
+    let moments = arm.first_moment.iter().zip(&arm.second_moment);
+    let along = gradient
+        .iter()
+        .zip(moments)
+        .map(|(&g, (&m, &v))| f64::from(g) * f64::from(m) / (f64::from(v).sqrt() / root2 + EPS));
+    -lr / correction1 * along.sum::<f64>()
+}
+
 /// Decoupled weight decay (arXiv 1711.05101), update number `step` counted from 1.
 pub fn adamw(arm: &mut ArmState, grads: &[f32], step: usize, lr: f64, weight_decay: f64) {
     let step = i32::try_from(step).unwrap_or(i32::MAX);

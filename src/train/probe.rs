@@ -24,7 +24,8 @@ impl Trainer {
         let mut arms = ArmMetrics::new();
         let mut pairs = BTreeMap::new();
         let mut scores = Vec::with_capacity(self.arms.len());
-        for (arm, state) in self.arms.iter().zip(&self.state.arms) {
+        let mut forecasts = Vec::new();
+        for (i, (arm, state)) in self.arms.iter().zip(&self.state.arms).enumerate() {
             let layers = self.model.config.num_layers;
             let updates = state.adapter.upload(layers, self.model.device(), None);
             let own = self.model.score(&self.probe, Some(&updates))?;
@@ -40,11 +41,13 @@ impl Trainer {
             arms.insert(arm.name.clone(), values);
             pairs.insert(arm.name.clone(), results.iter().map(PairResult::probe_pair).collect());
             scores.push((arm.name.as_str(), own));
+            forecasts.extend(self.forecast(i, &updates)?);
         }
         observer.probe(&ProbeScores { step, reference: reference.as_deref(), arms: scores })?;
         let collapses = self.find_collapses(&arms);
+        self.note_kept(&arms);
         observer.event(Event::Probe { step, arms, pairs })?;
-        collapses.into_iter().try_for_each(|event| observer.event(event))
+        forecasts.into_iter().chain(collapses).try_for_each(|event| observer.event(event))
     }
 
     /// The base model's log-probabilities at the first probe; `None` later. (A run that was stopped before its first

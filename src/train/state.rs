@@ -38,4 +38,6 @@ pub struct TrainState {
     pub references: BTreeMap<usize, Reference>,
     /// Likewise for the probe pairs.
     pub probe_references: BTreeMap<usize, Reference>,
+    /// The kept arm's mean margin at every probe so far, for `--stop-when margin-plateau`.
+    pub probe_margins: Vec<f64>,
 }

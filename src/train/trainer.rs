@@ -8,6 +8,7 @@ use super::metrics::{PairResult, metrics, pair_logps};
 use super::optimizer::{adamw, clip, global_norm};
 use super::schedule::{DataOrder, learning_rate};
 use super::state::{ArmState, Reference, TrainState};
+use super::stop::NotANumber;
 use super::{Control, Observer, Outcome};
 use crate::config::{ObjectiveKind, RunConfig};
 use crate::data::pair::TokenizedPair;
@@ -32,6 +33,8 @@ pub struct Trainer {
     order: DataOrder,
     pub(super) arms: Vec<Arm>,
     pub(super) state: TrainState,
+    /// How far (nats per token) the kept arm's chosen answers lay below the reference at the latest probe.
+    pub(super) chosen_depth: Option<f64>,
 }
 
 fn arm_kinds(config: &RunConfig) -> Vec<ObjectiveKind> {
@@ -74,7 +77,16 @@ impl Trainer {
         });
         let arms = arms.collect();
         let order = DataOrder::new(train.len(), config);
-        Ok(Trainer { model, config: config.clone(), train, probe, order, arms, state })
+        Ok(Trainer {
+            model,
+            config: config.clone(),
+            train,
+            probe,
+            order,
+            arms,
+            state,
+            chosen_depth: None,
+        })
     }
 
     pub fn arms(&self) -> Vec<ArmInfo> {
@@ -113,14 +125,25 @@ impl Trainer {
                 observer.checkpoint(&self.state)?;
                 return Ok(Outcome::Stopped);
             }
-            let event = self.step()?;
+            let event = match self.step() {
+                Err(error) if self.ends_on_nan(&error) => {
+                    observer.checkpoint(&self.state)?;
+                    return Ok(Outcome::Ended { reason: error.to_string() });
+                }
+                event => event?,
+            };
             observer.event(event)?;
             let step = self.state.step;
+            let mut ending = None;
             if step.is_multiple_of(self.config.eval_every) || step == total {
                 self.probe(observer)?;
+                ending = self.reason_to_end().filter(|_| step < total);
             }
-            if step.is_multiple_of(self.config.save_every) || step == total {
+            if step.is_multiple_of(self.config.save_every) || step == total || ending.is_some() {
                 observer.checkpoint(&self.state)?;
+            }
+            if let Some(reason) = ending {
+                return Ok(Outcome::Ended { reason });
             }
         }
         Ok(Outcome::Finished)
@@ -153,9 +176,12 @@ impl Trainer {
                 self.accumulate(arm, micro, &packed, &batch, size, grads, results)?;
             }
         }
+        // All before any: an arm that fails must not leave the others a step ahead.
+        let norms = self.norms(&grads)?;
         let mut arms = ArmMetrics::new();
         for (i, (mut grads, results)) in grads.into_iter().zip(results).enumerate() {
-            let norm = self.update(i, &mut grads, lr)?;
+            let norm = norms[i];
+            self.update(i, &mut grads, norm, lr);
             let mut values = metrics(&results, self.config.beta);
             values.insert("grad_norm".to_owned(), norm);
             values.insert("learning_rate".to_owned(), lr);
@@ -247,21 +273,28 @@ impl Trainer {
         }
     }
 
-    /// Clips and applies one arm's gradients; answers their norm before clipping.
-    fn update(&mut self, arm: usize, grads: &mut [f32], lr: f64) -> anyhow::Result<f64> {
-        let norm = global_norm(grads);
-        anyhow::ensure!(
-            norm.is_finite(),
-            "the gradient of arm {} is not a number at step {}; lower the learning rate, or resume from the last checkpoint with --max-grad-norm 1",
-            self.arms[arm].name,
-            self.state.step + 1
-        );
+    /// Every arm's gradient norm.
+    fn norms(&self, grads: &[Vec<f32>]) -> anyhow::Result<Vec<f64>> {
+        let named = self.arms.iter().zip(grads);
+        let norm = |(arm, grads): (&Arm, &Vec<f32>)| {
+            let norm = global_norm(grads);
+            let step = self.state.step + 1;
+            if norm.is_finite() {
+                Ok(norm)
+            } else {
+                Err(NotANumber { arm: arm.name.clone(), step })
+            }
+        };
+        Ok(named.map(norm).collect::<Result<_, _>>()?)
+    }
+
+    /// Clips and applies one arm's gradients.
+    fn update(&mut self, arm: usize, grads: &mut [f32], norm: f64, lr: f64) {
         if let Some(limit) = self.config.max_grad_norm {
             clip(grads, norm, limit);
         }
         let step = self.state.step + 1;
         adamw(&mut self.state.arms[arm], grads, step, lr, self.config.weight_decay);
-        Ok(norm)
     }
 }
 
@@ -298,5 +331,6 @@ fn fresh_state(
         arms: arms.collect(),
         references: BTreeMap::new(),
         probe_references: BTreeMap::new(),
+        probe_margins: Vec::new(),
     }
 }

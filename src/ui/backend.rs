@@ -7,17 +7,16 @@ use crate::config::{FIELDS, RunConfig, RunDraft};
 use crate::data::analysis::DiffKind;
 use crate::data::inspect::{self as inspection, InspectReport, TokenReport};
 use crate::model::checkpoint::ModelSummary as Summary;
-use crate::run::events;
+use crate::report::{self, Skip};
 use crate::run::folder::{self, RunStatus, RunSummary};
 use crate::train::event::{Command, Event};
 use crate::worker::client::WorkerHandle;
 
-use super::format;
-use super::report::{DataReport, ModelSummary, Piece, PreviewPair, RunRow, SkippedRow};
-use super::run_view::RunView;
-use super::series::Source;
 use super::state::Opened;
+use super::summaries::{DataReport, ModelSummary, Piece, PreviewPair, RunRow, SkippedRow};
 use super::trainer::{Job, Trainer};
+use crate::report::format;
+use crate::report::series::Source;
 
 /// Where the window keeps things.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,8 +177,7 @@ fn run_row(run: &RunSummary) -> RunRow {
 
 /// The last probe's figures of the kept arm, and who collapsed.
 fn add_final_figures(row: &mut RunRow) {
-    let Ok(events) = events::read(&row.folder) else { return };
-    let view = RunView::from_events(events);
+    let Ok(view) = report::read(&row.folder, Skip::Steps) else { return };
     row.steps = view.steps;
     if let Some(kept) = view.kept() {
         row.margin = view.last(Source::Probe, &kept.name, "rewards/margins");
@@ -235,15 +233,14 @@ fn file_name(path: &Path) -> String {
 /// A run as its folder tells it.
 pub fn open_run(path: &Path) -> Result<Opened, String> {
     let record = folder::read_record(path);
-    let events = events::read(path).map_err(|error| error.to_string())?;
-    if events.is_empty() {
+    let mut view = report::read(path, Skip::Nothing).map_err(|error| error.to_string())?;
+    if view.arms.is_empty() && view.store.is_empty() {
         // Without events only the record could be shown; if that is damaged too, its error is the message.
         record.as_ref().map_err(ToString::to_string)?;
     }
-    let mut view = RunView::from_events(events);
     view.folder = Some(path.to_owned());
     if folder::in_use(path) {
-        view.status = super::run_view::Status::Running;
+        view.status = crate::report::run_view::Status::Running;
     }
     let settings = record.map(|record| settings(&record.config)).unwrap_or_default();
     Ok(Opened { folder: path.to_owned(), view, settings })

@@ -1,199 +1,168 @@
-//! One chart: egui_plot does the axes, lines and zoom; reference, shade, marks, cursor and readings are
-//! painted here. All charts of a run share the x axis, the cursor and the left margin.
+//! One chart: egui_plot draws axes and lines; reference, shade, bands, marks and cursor are painted here. All charts
+//! of one view share the stretch of the x axis in sight, the cursor and the left margin.
 
 use std::ops::RangeInclusive;
 
 use eframe::egui::{
-    self, Align2, Color32, Id, Pos2, Rangef, Rect, Shape, Stroke, Ui, epaint::Mesh, pos2, vec2,
+    self, Align2, Color32, Pos2, Rangef, Rect, Response, Sense, Shape, Stroke, Ui, WidgetInfo,
+    epaint::Mesh, pos2, vec2,
 };
 use egui_plot::{
-    AxisHints, GridInput, GridMark, Line, LineStyle, Plot, PlotBounds, PlotGeometry, PlotItem,
-    PlotItemBase, PlotPoint, PlotPoints, PlotTransform,
+    AxisHints, FilledArea, GridInput, GridMark, Line, LineStyle, Plot, PlotBounds, PlotGeometry,
+    PlotItem, PlotItemBase, PlotPoint, PlotPoints, PlotTransform, PlotUi,
 };
 
-use super::format;
-use super::series::{Key, ReducedCache, Store};
+use crate::report::charts::{Chart, Unit, y_range};
+use crate::report::format;
+use crate::report::reduce::{BandPoint, Sight};
+use crate::report::ruler::Axis;
+use crate::report::run_view::RunView;
+
+use super::chart_cache::{ChartCache, Kind};
 use super::theme::{self, Tokens, TokensExt};
 
-/// How values of a chart are written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// Nats, losses, norms.
-    Plain,
-    /// Shares in 0..1, written in per cent.
-    Share,
-    /// Learning rates.
-    Scientific,
-}
-
-impl Unit {
-    pub fn value(self, v: f64) -> String {
-        match self {
-            Unit::Plain => format::number(v),
-            Unit::Share => format::percent(v),
-            Unit::Scientific => format::scientific(v),
-        }
-    }
-
-    fn tick(self, v: f64, step: f64) -> String {
-        match self {
-            Unit::Plain => format::tick(v, step),
-            Unit::Share => format!("{}%", format::tick(v * 100.0, step * 100.0)),
-            Unit::Scientific => format::scientific(v),
-        }
-    }
-}
-
-/// One line of a chart.
-#[derive(Clone, Debug)]
-pub struct Curve {
-    pub label: String,
-    pub color: Color32,
-    pub dashed: bool,
-    pub key: Key,
-    /// Draw the moving average, with the raw values faint behind it.
-    pub smooth: bool,
-}
-
-/// A vertical mark where something happened.
-#[derive(Clone, Debug)]
-pub struct Mark {
-    pub step: f64,
-    pub text: String,
-}
-
-/// What one chart shows.
-pub struct ChartSpec<'a> {
-    pub id: &'a str,
+/// How a chart is placed.
+pub struct Place<'a> {
+    /// The runs its curves are taken from.
+    pub runs: &'a [&'a RunView],
+    pub axis: Axis,
     pub height: f32,
-    pub unit: Unit,
-    pub curves: &'a [Curve],
-    /// Level of the reference model.
-    pub reference: Option<f64>,
-    /// Tint the region below the reference.
-    pub shade: bool,
-    /// Values the y axis always holds.
-    pub include: &'a [f64],
-    /// No value lies above; the axis names none there.
-    pub ceiling: Option<f64>,
-    pub marks: &'a [Mark],
     /// Write the marks' texts.
     pub name_marks: bool,
     pub x_labels: bool,
-    /// Last step of the run.
-    pub last_step: f64,
-}
-
-/// Cached reductions and the x range all charts of one run share.
-#[derive(Debug)]
-pub struct ChartCache {
-    /// Charts of one name are linked.
-    group: &'static str,
-    pub reduced: ReducedCache,
-    range: Option<(f64, f64)>,
-    /// Show the whole run again at the next frame.
-    pub reset: bool,
-    drawn: bool,
-}
-
-impl ChartCache {
-    pub fn named(group: &'static str) -> Self {
-        Self { group, reduced: ReducedCache::default(), range: None, reset: false, drawn: false }
-    }
-
-    /// Brings the lines of one chart up to date for the visible steps.
-    fn reduce(&mut self, store: &Store, curves: &[Curve], range: (f64, f64), width: f32) {
-        for curve in curves {
-            self.reduced.update(store, &curve.key, curve.smooth, range, width);
-            if curve.smooth {
-                self.reduced.update(store, &curve.key, false, range, width);
-            }
-        }
-    }
-
-    /// A reset is done once all charts were drawn with it.
-    pub fn after_frame(&mut self) {
-        if self.drawn {
-            self.reset = false;
-        }
-        self.drawn = false;
-    }
-}
-
-/// What the pointer did in a chart.
-pub struct ChartResponse {
-    /// Step under the pointer.
-    pub hovered: Option<f64>,
-    pub pointer: Option<Pos2>,
+    /// Where on the x axis all charts show their values.
+    pub hover: Option<f64>,
 }
 
 /// Width kept for the labels of the y axis, equal in all charts so that their x axes line up.
 const AXIS_WIDTH: f32 = 54.0;
 
 /// Height of a mark's flag with its distance to the next.
-const FLAG_HEIGHT: f64 = 27.0;
+const FLAG_HEIGHT: f32 = 27.0;
 
-/// Draws the chart. `hover` is the step all charts mark.
+/// More points than this in a dashed line would only be a thicket of dashes.
+const MOST_DASHED: usize = 600;
+
+/// Draws the chart; the response's `hover_pos` is within its frame.
 pub fn chart_ui(
     ui: &mut Ui,
-    store: &Store,
     cache: &mut ChartCache,
-    spec: &ChartSpec<'_>,
-    hover: Option<f64>,
+    chart: &Chart,
+    place: &Place<'_>,
 ) -> ChartResponse {
-    let range = cache.range.unwrap_or((0.0, spec.last_step.max(1.0)));
-    let width = ui.available_width();
-    cache.reduce(store, spec.curves, range, width);
     let t = ui.tokens();
-    cache.drawn = true;
-    let plot = plot(spec, t, cache.group, cache.reset);
-    let (low, high) = y_range(spec, &cache.reduced);
-    let reduced = &cache.reduced;
-    let response = plot.show(ui, |plot_ui| {
+    let whole = whole(place.runs, place.axis);
+    let (lo, hi) = cache.sight(whole);
+    let room = (hi - lo) * 0.012;
+    let (lo, hi) = (lo - room, hi + room);
+    let pixels = (ui.available_width() - AXIS_WIDTH).max(16.0) as usize;
+    reduce(cache, chart, place, (lo, hi), pixels);
+    let (low, high) = range_of_values(cache, chart, place);
+    let shown = &*cache;
+    let response = plot(chart, place, t).show(ui, |plot_ui| {
+        plot_ui.set_plot_bounds_x(lo..=hi);
         plot_ui.set_plot_bounds_y(low..=high);
-        if let Some(level) = spec.reference {
-            plot_ui.add(Level::new(level, spec.shade, t));
-        }
-        for curve in spec.curves {
-            if curve.smooth {
-                let raw = PlotPoints::Borrowed(reduced.points(&curve.key, false));
-                let name = format!("{} raw", curve.label);
-                plot_ui.line(
-                    Line::new(name, raw)
-                        .color(curve.color.gamma_multiply(0.28))
-                        .width(1.0)
-                        .allow_band(false)
-                        .allow_hover(false),
-                );
+        for curve in chart.curves.iter().rev() {
+            let points = shown.band(curve);
+            let part = |of: fn(&BandPoint) -> f64| points.iter().map(of).collect::<Vec<_>>();
+            if points.len() > 1 {
+                let (xs, low, high) = (part(|p| p.0), part(|p| p.1), part(|p| p.2));
+                let share = if curve.dashed { 0.07 } else { 0.13 };
+                let tint = color(curve.ink, t).gamma_multiply(share);
+                plot_ui.add(FilledArea::new("band", &xs, &low, &high).fill_color(tint));
             }
         }
+        if let Some(level) = chart.reference {
+            plot_ui.add(Level::new(level, chart.shade, t));
+        }
+        for curve in chart.curves.iter().filter(|curve| curve.smooth.is_some()) {
+            let faint = color(curve.ink, t).gamma_multiply(0.28);
+            draw_line(plot_ui, shown.line(curve, Kind::Raw), faint, 1.0, false);
+        }
         // The kept arm is drawn last, over its twin.
-        for curve in spec.curves.iter().rev() {
-            let points = PlotPoints::Borrowed(reduced.points(&curve.key, curve.smooth));
-            let style =
-                if curve.dashed { LineStyle::Dashed { length: 7.0 } } else { LineStyle::Solid };
-            plot_ui.line(
-                Line::new(curve.label.clone(), points)
-                    .color(curve.color)
-                    .width(if curve.dashed { 1.8 } else { 2.4 })
-                    .style(style)
-                    .allow_band(false)
-                    .allow_hover(false),
-            );
+        for curve in chart.curves.iter().rev() {
+            let width = if curve.dashed { 1.8 } else { 2.4 };
+            let points = shown.line(curve, Kind::of(curve));
+            draw_line(plot_ui, points, color(curve.ink, t), width, curve.dashed);
         }
     });
-    let transform = response.transform;
-    let [lo, hi] = [transform.bounds().min()[0], transform.bounds().max()[0]];
-    cache.range = Some((lo, hi));
-    overlay(ui, store, spec, &transform, hover, t);
-    let pointer = response.response.hover_pos();
-    let hovered = pointer.map(|p| transform.value_from_position(p).x);
-    ChartResponse { hovered, pointer }
+    let (transform, response) = (response.transform, response.response);
+    overlay(ui, chart, place, &transform, t);
+    steer(ui, &response, cache, &transform, whole);
+    response.widget_info(|| WidgetInfo::labeled(egui::Role::Figure, true, spoken(chart, place)));
+    let pointer = response.hover_pos().filter(|_| !response.dragged());
+    ChartResponse { hovered: pointer.map(|at| (transform.value_from_position(at).x, at)), response }
 }
 
-fn plot<'a>(spec: &ChartSpec<'_>, t: &'static Tokens, group: &str, reset: bool) -> Plot<'a> {
-    let unit = spec.unit;
-    let (x_labels, ceiling) = (spec.x_labels, spec.ceiling);
+/// A line; where every pixel has its lowest and its highest value, what it covers.
+fn draw_line<'a>(
+    plot_ui: &mut PlotUi<'a>,
+    points: &'a [PlotPoint],
+    color: Color32,
+    width: f32,
+    dashed: bool,
+) {
+    let pixels = plot_ui.transform().frame().width();
+    if points.len() as f32 > 1.5 * pixels {
+        plot_ui.add(Cover { base: PlotItemBase::new("cover".into()), points, color });
+        return;
+    }
+    let dashed = dashed && points.len() <= MOST_DASHED;
+    let style = if dashed { LineStyle::Dashed { length: 7.0 } } else { LineStyle::Solid };
+    let line = Line::new("line", PlotPoints::Borrowed(points)).color(color).width(width);
+    plot_ui.line(line.style(style).allow_band(false).allow_hover(false));
+}
+
+/// What the pointer did in a chart.
+pub struct ChartResponse {
+    /// The place on the x axis under the pointer, and the pointer.
+    pub hovered: Option<(f64, Pos2)>,
+    pub response: Response,
+}
+
+/// The whole x axis: from the start to the planned end of the longest run.
+pub fn whole(runs: &[&RunView], axis: Axis) -> (f64, f64) {
+    let end = |run: &&RunView| run.ruler(axis).x(run.steps.max(run.step).max(1) as f64);
+    (0.0, runs.iter().map(end).fold(1e-6, f64::max))
+}
+
+pub fn color(ink: crate::report::palette::Ink, t: &Tokens) -> Color32 {
+    theme::rgb(t.palette.ink(ink))
+}
+
+/// Brings the lines of the chart up to date for what is in sight.
+fn reduce(
+    cache: &mut ChartCache,
+    chart: &Chart,
+    place: &Place<'_>,
+    range: (f64, f64),
+    pixels: usize,
+) {
+    for (number, run) in place.runs.iter().enumerate() {
+        let sight = Sight::new(run.ruler(place.axis), range, pixels);
+        for curve in chart.curves.iter().filter(|curve| curve.run == number) {
+            cache.update(&run.store, curve, &sight);
+        }
+    }
+}
+
+fn range_of_values(cache: &ChartCache, chart: &Chart, place: &Place<'_>) -> (f64, f64) {
+    let lines = chart.curves.iter().flat_map(|curve| {
+        let raw = curve.smooth.map_or(&[][..], |_| cache.line(curve, Kind::Raw));
+        cache.line(curve, Kind::of(curve)).iter().chain(raw).map(|point| point.y)
+    });
+    let bands = chart
+        .curves
+        .iter()
+        .flat_map(|curve| cache.band(curve).iter().flat_map(|&(_, low, high)| [low, high]));
+    let flags = if place.name_marks { chart.marks.len() as f32 } else { 0.0 };
+    let head = if flags > 0.0 { (flags * FLAG_HEIGHT + 8.0) / place.height } else { 0.08 };
+    y_range(chart, lines, bands, f64::from(head))
+}
+
+fn plot<'a>(chart: &Chart, place: &Place<'_>, t: &'static Tokens) -> Plot<'a> {
+    let (unit, axis) = (chart.unit, place.axis);
+    let (x_labels, ceiling) = (place.x_labels, chart.ceiling);
     let y_axis = AxisHints::new_y()
         .min_thickness(AXIS_WIDTH)
         .tick_label_color(t.text_faint)
@@ -207,11 +176,18 @@ fn plot<'a>(spec: &ChartSpec<'_>, t: &'static Tokens, group: &str, reset: bool) 
         .tick_label_color(t.text_faint)
         .tick_label_font(theme::regular(11.0))
         .label_spacing(Rangef::new(30.0, 31.0))
-        .formatter(move |mark: GridMark, _: &RangeInclusive<f64>| {
-            if x_labels && mark.value >= 0.0 { format!("{:.0}", mark.value) } else { String::new() }
+        .formatter(move |mark: GridMark, range: &RangeInclusive<f64>| {
+            if !x_labels {
+                return String::new();
+            }
+            let least = mark.step_size * 0.999;
+            let ticks = axis.ticks(range.start().max(0.0), *range.end(), least);
+            let near = |tick: &(f64, String)| (tick.0 - mark.value).abs() < mark.step_size * 0.01;
+            ticks.into_iter().find(near).map(|(_, label)| label).unwrap_or_default()
         });
-    let plot = Plot::new(spec.id)
-        .height(spec.height)
+    Plot::new(chart.id)
+        .height(place.height)
+        .sense(Sense::click_and_drag())
         .show_background(false)
         .show_x(false)
         .show_y(false)
@@ -219,62 +195,33 @@ fn plot<'a>(spec: &ChartSpec<'_>, t: &'static Tokens, group: &str, reset: bool) 
         .allow_scroll(false)
         .allow_boxed_zoom(false)
         .allow_axis_zoom_drag(false)
-        .allow_drag([true, false])
-        .allow_zoom([true, false])
-        .link_axis(Id::unique(group), [true, false])
-        .include_x(0.0)
-        .include_x(spec.last_step.max(1.0))
-        .set_margin_fraction(vec2(0.012, 0.09))
+        .allow_double_click_reset(false)
+        .allow_drag(false)
+        .allow_zoom(false)
+        .set_margin_fraction(vec2(0.0, 0.0))
         .show_grid([false, true])
         .grid_color(t.grid)
         .grid_fade(0.0)
         .grid_spacing(Rangef::new(1.0, 2.0))
-        .x_grid_spacer(|input| marks_at(input, 64.0, 1.0))
+        .x_grid_spacer(move |input| {
+            let ticks = axis.ticks(input.bounds.0, input.bounds.1, input.base_step_size * 64.0);
+            let step = ticks.get(1).map_or(1.0, |second| second.0 - ticks[0].0);
+            ticks.iter().map(|tick| GridMark { value: tick.0, step_size: step }).collect()
+        })
         .y_grid_spacer(move |input| {
-            let mut marks = marks_at(input, 28.0, 0.0);
+            let mut marks = marks_at(input, 28.0);
             marks.retain(|mark| ceiling.is_none_or(|top| mark.value <= top));
             marks
         })
         .custom_x_axes(vec![x_axis])
-        .custom_y_axes(vec![y_axis]);
-    if reset { plot.reset() } else { plot }
+        .custom_y_axes(vec![y_axis])
 }
 
-/// The range of the y axis: all that is drawn, what is always held, and room for the marks' flags.
-fn y_range(spec: &ChartSpec<'_>, reduced: &ReducedCache) -> (f64, f64) {
-    let drawn = spec.curves.iter().flat_map(|curve| {
-        let raw: &[PlotPoint] = if curve.smooth { reduced.points(&curve.key, false) } else { &[] };
-        reduced.points(&curve.key, curve.smooth).iter().chain(raw).map(|point| point.y)
-    });
-    let held = spec.include.iter().chain(spec.reference.iter()).copied();
-    let (mut low, mut high) = (f64::INFINITY, f64::NEG_INFINITY);
-    for y in drawn.chain(held) {
-        low = low.min(y);
-        high = high.max(y);
-    }
-    if !(low.is_finite() && high.is_finite()) {
-        return (0.0, 1.0);
-    }
-    if high - low < 1e-12 {
-        let room = if high == 0.0 { 1.0 } else { high.abs() * 0.5 };
-        (low, high) = (low - room, high + room);
-    }
-    let span = high - low;
-    let flags = if spec.name_marks { spec.marks.len() as f64 * FLAG_HEIGHT } else { 0.0 };
-    let height = f64::from(spec.height);
-    let above = if flags > 0.0 {
-        span * (flags + 8.0) / (height - flags - 8.0).max(40.0)
-    } else {
-        span * 0.09
-    };
-    (low - span * 0.08, high + above)
-}
-
-/// Marks at a round step of about `spacing` points, never finer than `least`.
-fn marks_at(input: GridInput, spacing: f64, least: f64) -> Vec<GridMark> {
+/// Marks at a round step of about `spacing` points.
+fn marks_at(input: GridInput, spacing: f64) -> Vec<GridMark> {
     let (lo, hi) = input.bounds;
     // `base_step_size` is the width of one point: grid_spacing.min is 1.
-    let step = format::round_step(input.base_step_size * spacing).max(least);
+    let step = format::round_step(input.base_step_size * spacing);
     if step.is_nan() || step <= 0.0 || !(hi - lo).is_finite() || (hi - lo) / step > 200.0 {
         return Vec::new();
     }
@@ -283,61 +230,93 @@ fn marks_at(input: GridInput, spacing: f64, least: f64) -> Vec<GridMark> {
     (first..=last).map(|k| GridMark { value: k as f64 * step, step_size: step }).collect()
 }
 
-/// Everything over the lines: marks, cursor, readings and end points.
-fn overlay(
+/// Dragging and wheel over a chart move all of them.
+fn steer(
     ui: &Ui,
-    store: &Store,
-    spec: &ChartSpec<'_>,
+    response: &Response,
+    cache: &mut ChartCache,
     transform: &PlotTransform,
-    hover: Option<f64>,
-    t: &Tokens,
+    whole: (f64, f64),
 ) {
+    let per_point = transform.dvalue_dpos()[0];
+    if response.double_clicked() {
+        cache.reset();
+    } else if response.dragged() {
+        cache.shift(-f64::from(response.drag_delta().x) * per_point, whole);
+    }
+    let Some(pointer) = response.hover_pos() else { return };
+    let (zoom, scroll) = ui.input(|i| (f64::from(i.zoom_delta()), i.smooth_scroll_delta()));
+    if zoom != 1.0 {
+        cache.zoom(zoom, Some(transform.value_from_position(pointer).x), whole);
+    } else if scroll.x != 0.0 {
+        cache.shift(-f64::from(scroll.x) * per_point, whole);
+    }
+}
+
+/// Everything over the lines: marks, cursor, readings and end points.
+fn overlay(ui: &Ui, chart: &Chart, place: &Place<'_>, transform: &PlotTransform, t: &Tokens) {
     let frame = *transform.frame();
     let painter = ui.painter_at(frame.expand(1.0).intersect(ui.clip_rect()));
     painter.hline(frame.x_range(), frame.bottom(), Stroke::new(1.0, t.grid));
-    let x_of = |step: f64| transform.position_from_point_x(step);
-    for (index, mark) in spec.marks.iter().enumerate() {
-        let x = x_of(mark.step);
+    for (index, mark) in chart.marks.iter().enumerate() {
+        let Some(run) = place.runs.get(mark.run) else { continue };
+        let x = transform.position_from_point_x(run.ruler(place.axis).x(mark.step));
         if !frame.x_range().contains(x) {
             continue;
         }
         let line = [pos2(x, frame.top()), pos2(x, frame.bottom())];
-        let color = t.danger.gamma_multiply(if spec.name_marks { 0.9 } else { 0.55 });
+        let color = t.danger.gamma_multiply(if place.name_marks { 0.9 } else { 0.55 });
         painter.extend(Shape::dashed_line(&line, Stroke::new(1.2, color), 4.0, 3.0));
-        if spec.name_marks {
-            mark_flag(&painter, frame, x, index, &mark.text, t);
+        if place.name_marks {
+            let flag = mark_flag(&painter, frame, x, index, &mark.text, t);
+            let over = ui.input(|i| i.pointer.hover_pos()).is_some_and(|at| flag.contains(at));
+            if over {
+                let at = egui::PopupAnchor::Position(flag.left_bottom() + vec2(0.0, 6.0));
+                let id = ui.scope_id().with(("mark", index));
+                egui::Tooltip::always_open(ui.ctx().clone(), ui.layer_id(), id, at)
+                    .show(|ui| ui.label(&mark.sentence));
+            }
         }
     }
-    if let Some(step) = hover {
-        let x = x_of(step);
-        if frame.x_range().contains(x) {
-            painter.vline(x, frame.y_range(), Stroke::new(1.0, t.text_faint.gamma_multiply(0.8)));
-        }
+    if let Some(x) = place.hover.map(|x| transform.position_from_point_x(x))
+        && frame.x_range().contains(x)
+    {
+        painter.vline(x, frame.y_range(), Stroke::new(1.0, t.text_faint.gamma_multiply(0.8)));
     }
-    for curve in spec.curves.iter().rev() {
-        let Some(series) = store.get(curve.key.source, &curve.key.arm, &curve.key.metric) else {
+    for curve in chart.curves.iter().rev() {
+        let (Some(series), Some(run)) = (curve.series(place.runs), place.runs.get(curve.run))
+        else {
             continue;
         };
-        let point = match hover {
-            Some(step) => series.nearest(step),
-            None if curve.smooth => None,
+        let ruler = run.ruler(place.axis);
+        let point = match place.hover {
+            Some(x) => series.nearest(ruler.step(x)),
+            None if curve.smooth.is_some() => None,
             None => series.last(),
         };
-        if let Some((x, y)) = point {
-            let at = pos2(x_of(x), transform.position_from_point_y(y));
+        if let Some((step, y)) = point {
+            let x = transform.position_from_point_x(ruler.x(step));
+            let at = pos2(x, transform.position_from_point_y(y));
             if frame.expand(4.0).contains(at) {
-                painter.circle(at, 3.6, curve.color, Stroke::new(1.8, t.card));
+                painter.circle(at, 3.6, color(curve.ink, t), Stroke::new(1.8, t.card));
             }
         }
     }
 }
 
 /// The text of a mark, on a flag beside its line, inside the frame.
-fn mark_flag(painter: &egui::Painter, frame: Rect, x: f32, index: usize, text: &str, t: &Tokens) {
+fn mark_flag(
+    painter: &egui::Painter,
+    frame: Rect,
+    x: f32,
+    index: usize,
+    text: &str,
+    t: &Tokens,
+) -> Rect {
     let ink = if t.dark { t.window } else { t.on_accent };
     let galley = painter.layout_no_wrap(text.to_owned(), theme::semibold(12.0), ink);
     let size = galley.size() + vec2(16.0, 7.0);
-    let y = frame.top() + 3.0 + index as f32 * FLAG_HEIGHT as f32;
+    let y = frame.top() + 3.0 + index as f32 * FLAG_HEIGHT;
     let right = x + size.x + 3.0 <= frame.right();
     let left = if right { x } else { x - size.x };
     let rect = Rect::from_min_size(pos2(left, y), size);
@@ -347,6 +326,52 @@ fn mark_flag(painter: &egui::Painter, frame: Rect, x: f32, index: usize, text: &
         galley,
         ink,
     );
+    rect
+}
+
+/// What a screen reader says of a chart: its newest values.
+fn spoken(chart: &Chart, place: &Place<'_>) -> String {
+    let mut words = chart.title.to_owned();
+    if !chart.measure.is_empty() {
+        words.push_str(&format!(", {}", chart.measure));
+    }
+    for curve in &chart.curves {
+        if let Some((step, value)) = curve.series(place.runs).and_then(|series| series.last()) {
+            let value = chart.unit.value(value);
+            words.push_str(&format!(", {} {value} at step {step:.0}", curve.label));
+        }
+    }
+    if let Some(level) = chart.reference {
+        words.push_str(&format!(", reference {}", Unit::Plain.value(level)));
+    }
+    words
+}
+
+/// What egui_plot asks of an item that is only painted; `$color` is its field for the colour.
+macro_rules! painted {
+    ($color:ident) => {
+        fn initialize(&mut self, _x_range: RangeInclusive<f64>) {}
+
+        fn color(&self) -> Color32 {
+            self.$color
+        }
+
+        fn geometry(&self) -> PlotGeometry<'_> {
+            PlotGeometry::None
+        }
+
+        fn bounds(&self) -> PlotBounds {
+            PlotBounds::NOTHING
+        }
+
+        fn base(&self) -> &PlotItemBase {
+            &self.base
+        }
+
+        fn base_mut(&mut self) -> &mut PlotItemBase {
+            &mut self.base
+        }
+    };
 }
 
 /// The reference level: a dotted line, and the tint below it.
@@ -390,25 +415,29 @@ impl PlotItem for Level {
         shapes.extend(Shape::dashed_line(&line, Stroke::new(1.2, self.line), 2.0, 3.0));
     }
 
-    fn initialize(&mut self, _x_range: RangeInclusive<f64>) {}
+    painted!(line);
+}
 
-    fn color(&self) -> Color32 {
-        self.line
+/// A line so dense that it is an area: from each point to the next, at least a pixel high. As a mesh it costs a tenth
+/// of a line.
+struct Cover<'a> {
+    base: PlotItemBase,
+    points: &'a [PlotPoint],
+    color: Color32,
+}
+
+impl PlotItem for Cover<'_> {
+    fn shapes(&self, ui: &Ui, transform: &PlotTransform, shapes: &mut Vec<Shape>) {
+        let least = 1.0 / ui.pixels_per_point();
+        let mut mesh = Mesh::default();
+        for pair in self.points.windows(2) {
+            let [from, to] = [0, 1].map(|end: usize| transform.position_from_point(&pair[end]));
+            let right = to.x.max(from.x + least);
+            let (top, bottom) = (from.y.min(to.y), from.y.max(to.y).max(from.y.min(to.y) + least));
+            mesh.add_colored_rect(Rect::from_x_y_ranges(from.x..=right, top..=bottom), self.color);
+        }
+        shapes.push(Shape::mesh(mesh));
     }
 
-    fn geometry(&self) -> PlotGeometry<'_> {
-        PlotGeometry::None
-    }
-
-    fn bounds(&self) -> PlotBounds {
-        PlotBounds::NOTHING
-    }
-
-    fn base(&self) -> &PlotItemBase {
-        &self.base
-    }
-
-    fn base_mut(&mut self) -> &mut PlotItemBase {
-        &mut self.base
-    }
+    painted!(color);
 }

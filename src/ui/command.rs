@@ -3,7 +3,10 @@
 
 use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 
-use super::state::{Place, Scale, State};
+use crate::report::charts::Scale;
+use crate::report::ruler::Axis;
+
+use super::state::{Place, State};
 
 /// A user-visible action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -23,7 +26,20 @@ pub enum Command {
     ScalePerToken,
     ScaleSum,
     ScaleChange,
+    AxisStep,
+    AxisEpoch,
+    AxisTime,
+    ToggleSmooth,
+    ZoomIn,
+    ZoomOut,
+    MoveBack,
+    MoveOn,
+    CursorBack,
+    CursorOn,
     ResetCharts,
+    Larger,
+    Smaller,
+    UsualSize,
     ToggleTheme,
     Palette,
     OpenRunFolder,
@@ -46,6 +62,14 @@ const fn ctrl(key: Key) -> Option<KeyboardShortcut> {
 
 const fn ctrl_shift(key: Key) -> Option<KeyboardShortcut> {
     Some(KeyboardShortcut::new(Modifiers::COMMAND.plus(Modifiers::SHIFT), key))
+}
+
+const fn alt(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::ALT, key))
+}
+
+const fn alt_shift(key: Key) -> Option<KeyboardShortcut> {
+    Some(KeyboardShortcut::new(Modifiers::ALT.plus(Modifiers::SHIFT), key))
 }
 
 const fn entry(
@@ -114,7 +138,55 @@ pub const TABLE: &[Entry] = &[
         "Log-likelihood of whole answers less the reference model's",
         ctrl_shift(Key::C),
     ),
-    entry(Command::ResetCharts, "Reset chart zoom", "Show the whole run again", ctrl(Key::Num0)),
+    entry(Command::AxisStep, "Chart over steps", "Updates along the x axis", None),
+    entry(Command::AxisEpoch, "Chart over epochs", "Passes over the pairs along the x axis", None),
+    entry(
+        Command::AxisTime,
+        "Chart over time",
+        "Training time along the x axis, pauses left out",
+        None,
+    ),
+    entry(
+        Command::ToggleSmooth,
+        "Smooth the main charts",
+        "Draw the moving average over a hundredth of the run, the measured values faint behind it",
+        None,
+    ),
+    entry(Command::ZoomIn, "Zoom charts in", "Half of what is in sight", alt(Key::ArrowUp)),
+    entry(Command::ZoomOut, "Zoom charts out", "Twice what is in sight", alt(Key::ArrowDown)),
+    entry(
+        Command::MoveBack,
+        "Move charts back",
+        "Towards the start of the run",
+        alt_shift(Key::ArrowLeft),
+    ),
+    entry(
+        Command::MoveOn,
+        "Move charts on",
+        "Towards the end of the run",
+        alt_shift(Key::ArrowRight),
+    ),
+    entry(
+        Command::CursorBack,
+        "Cursor back",
+        "Read the charts at the measured step before",
+        alt(Key::ArrowLeft),
+    ),
+    entry(
+        Command::CursorOn,
+        "Cursor on",
+        "Read the charts at the measured step after",
+        alt(Key::ArrowRight),
+    ),
+    entry(Command::ResetCharts, "Show the whole run", "Reset the charts' zoom", alt(Key::Num0)),
+    entry(Command::Larger, "Larger", "Scale the window up, to 200 % at most", ctrl(Key::Plus)),
+    entry(
+        Command::Smaller,
+        "Smaller",
+        "Scale the window down, to 100 % at least",
+        ctrl(Key::Minus),
+    ),
+    entry(Command::UsualSize, "Usual size", "Scale the window to 100 %", ctrl(Key::Num0)),
     entry(Command::OpenRunFolder, "Open run folder", "Show the run's files", None),
     entry(Command::RefreshRuns, "Refresh runs", "Read the list of runs again", None),
     entry(Command::ToggleTheme, "Switch light and dark", "Change the colours", ctrl(Key::L)),
@@ -155,6 +227,15 @@ impl Command {
             Command::ScalePerToken => Some(Scale::PerToken),
             Command::ScaleSum => Some(Scale::Sum),
             Command::ScaleChange => Some(Scale::Change),
+            _ => None,
+        }
+    }
+
+    pub fn axis(self) -> Option<Axis> {
+        match self {
+            Command::AxisStep => Some(Axis::Step),
+            Command::AxisEpoch => Some(Axis::Epoch),
+            Command::AxisTime => Some(Axis::Time),
             _ => None,
         }
     }

@@ -69,7 +69,7 @@ pub fn kind(field: &Field) -> Kind {
         "weights" => Kind::Choice(PLACES),
         "rslora" | "shuffle" => Kind::Switch,
         "targets" => Kind::Targets,
-        "device" => Kind::Text,
+        "device" | "stop_when" => Kind::Text,
         _ => Kind::Number,
     }
 }

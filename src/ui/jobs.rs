@@ -8,8 +8,8 @@ use eframe::egui::Context;
 
 use super::backend;
 use super::demo::{self, Demo};
-use super::report::{DataReport, ModelSummary, RunRow};
 use super::state::{Opened, Wanted};
+use super::summaries::{DataReport, ModelSummary, RunRow};
 
 /// A result of background work.
 #[derive(Debug)]

@@ -3,13 +3,15 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::report::charts::Scale;
+use crate::report::ruler::Axis;
+use crate::report::run_view::{RunView, Status};
 use crate::train::event::Event;
 
 use super::demo::Demo;
 use super::drop::Dropped;
 use super::form::Form;
-use super::report::{DataReport, ModelSummary, RunRow};
-use super::run_view::{RunView, Status};
+use super::summaries::{DataReport, ModelSummary, RunRow};
 
 /// The four places of the left rail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -30,46 +32,6 @@ impl Place {
             Place::Data => "Data",
             Place::Inspect => "Inspect",
             Place::Runs => "Runs",
-        }
-    }
-}
-
-/// What the main charts measure.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Scale {
-    #[default]
-    PerToken,
-    Sum,
-    /// Sums less the reference's: the r of the formulas.
-    Change,
-}
-
-impl Scale {
-    pub const ALL: [Scale; 3] = [Scale::PerToken, Scale::Sum, Scale::Change];
-
-    pub fn label(self) -> &'static str {
-        match self {
-            Scale::PerToken => "Per token",
-            Scale::Sum => "Sum",
-            Scale::Change => "Change from reference",
-        }
-    }
-
-    /// The policy's metric for `chosen` or `rejected`.
-    pub fn metric(self, answer: &str) -> String {
-        match self {
-            Scale::PerToken => format!("logps_per_token/{answer}"),
-            Scale::Sum => format!("logps/{answer}"),
-            Scale::Change => format!("change/{answer}"),
-        }
-    }
-
-    /// The reference's metric; `None` where the reference is 0 by definition.
-    pub fn reference(self, answer: &str) -> Option<String> {
-        match self {
-            Scale::PerToken => Some(format!("reference_per_token/{answer}")),
-            Scale::Sum => Some(format!("reference/{answer}")),
-            Scale::Change => None,
         }
     }
 }
@@ -188,7 +150,10 @@ pub struct State {
     pub opened: Loaded<Opened>,
     pub selected_run: Option<PathBuf>,
     pub scale: Scale,
-    /// Step under the pointer, shared by all charts.
+    pub axis: Axis,
+    /// Draw the main charts' moving averages.
+    pub smooth: bool,
+    /// Place on the x axis under the pointer, shared by all charts.
     pub hover: Option<f64>,
     pub sort: (PairColumn, bool),
     pub dialog: Option<Dialog>,
@@ -315,7 +280,7 @@ mod tests {
     #[test]
     fn resuming_keeps_the_curves() {
         let mut state = State::default();
-        state.run.store.push(super::super::series::Source::Probe, "dpop", "loss", 1.0, 2.0);
+        state.run.store.push(crate::report::series::Source::Probe, "dpop", "loss", 1, 2.0);
         state.begin(true);
         assert!(!state.run.store.is_empty());
         state.begin(false);

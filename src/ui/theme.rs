@@ -8,10 +8,14 @@ use eframe::egui::{
     Shadow, Stroke, Style, TextStyle, Theme, Visuals, vec2,
 };
 
+use crate::report::palette::{self, Palette};
+
 /// Colours by meaning.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Tokens {
     pub dark: bool,
+    /// The charts' own colours, of which some are also those of words.
+    pub palette: &'static Palette,
     /// Behind everything.
     pub window: Color32,
     /// Rail and bottom bar.
@@ -40,58 +44,60 @@ pub struct Tokens {
     pub grid: Color32,
 }
 
-const fn rgb(hex: u32) -> Color32 {
+pub const fn rgb(hex: u32) -> Color32 {
     Color32::from_rgb((hex >> 16) as u8, (hex >> 8) as u8, hex as u8)
 }
 
 pub const DARK: Tokens = Tokens {
     dark: true,
+    palette: &palette::DARK,
     window: rgb(0x0E1117),
     chrome: rgb(0x12161E),
-    card: rgb(0x171C26),
+    card: rgb(palette::DARK.card),
     card_border: rgb(0x252C3A),
     well: rgb(0x0F131A),
     button: rgb(0x222938),
     button_hover: rgb(0x2C3547),
-    text: rgb(0xE7EBF3),
-    text_muted: rgb(0xA3AEC2),
-    text_faint: rgb(0x76829A),
+    text: rgb(palette::DARK.text),
+    text_muted: rgb(palette::DARK.muted),
+    text_faint: rgb(palette::DARK.faint),
     accent: rgb(0x3470E8),
     on_accent: rgb(0xFFFFFF),
-    chosen: rgb(0x5AA2FF),
-    rejected: rgb(0xFFA24C),
-    kept: rgb(0xB8A6FF),
-    twin: rgb(0x98A3B8),
-    reference: rgb(0x8D99AF),
-    danger: rgb(0xFF6B70),
+    chosen: rgb(palette::DARK.chosen),
+    rejected: rgb(palette::DARK.rejected),
+    kept: rgb(palette::DARK.kept),
+    twin: rgb(palette::DARK.twin),
+    reference: rgb(palette::DARK.reference),
+    danger: rgb(palette::DARK.danger),
     warning: rgb(0xF0BF5A),
     success: rgb(0x4CC995),
-    grid: rgb(0x2A3242),
+    grid: rgb(palette::DARK.grid),
 };
 
 pub const LIGHT: Tokens = Tokens {
     dark: false,
+    palette: &palette::LIGHT,
     window: rgb(0xF3F5F9),
     chrome: rgb(0xFAFBFD),
-    card: rgb(0xFFFFFF),
+    card: rgb(palette::LIGHT.card),
     card_border: rgb(0xDDE3EC),
     well: rgb(0xF6F8FB),
     button: rgb(0xEDF0F6),
     button_hover: rgb(0xE1E6F0),
-    text: rgb(0x161D2B),
-    text_muted: rgb(0x4C586C),
-    text_faint: rgb(0x657187),
+    text: rgb(palette::LIGHT.text),
+    text_muted: rgb(palette::LIGHT.muted),
+    text_faint: rgb(palette::LIGHT.faint),
     accent: rgb(0x2563EB),
     on_accent: rgb(0xFFFFFF),
-    chosen: rgb(0x1D6AE5),
-    rejected: rgb(0xD9690F),
-    kept: rgb(0x6B4FD8),
-    twin: rgb(0x7A869B),
-    reference: rgb(0x75819A),
-    danger: rgb(0xCF2E3A),
+    chosen: rgb(palette::LIGHT.chosen),
+    rejected: rgb(palette::LIGHT.rejected),
+    kept: rgb(palette::LIGHT.kept),
+    twin: rgb(palette::LIGHT.twin),
+    reference: rgb(palette::LIGHT.reference),
+    danger: rgb(palette::LIGHT.danger),
     warning: rgb(0x9A6700),
     success: rgb(0x15803D),
-    grid: rgb(0xE4E8F0),
+    grid: rgb(palette::LIGHT.grid),
 };
 
 /// `share` of `over` on `ground`, as the eye mixes them.
@@ -277,7 +283,8 @@ mod tests {
             for ground in [t.window, t.card, t.well, t.chrome] {
                 assert!(contrast(t.text, ground) >= 7.0, "text");
                 assert!(contrast(t.text_muted, ground) >= 4.5, "muted");
-                for line in [t.chosen, t.rejected, t.kept, t.twin, t.danger] {
+                let named = [t.chosen, t.rejected, t.kept, t.twin, t.danger];
+                for line in named.into_iter().chain(t.palette.runs.map(rgb)) {
                     assert!(contrast(line, ground) >= 3.0, "line {line:?} on {ground:?}");
                 }
                 for text in [t.text_faint, t.danger, t.warning, t.success] {

@@ -94,6 +94,35 @@ pub fn segmented(ui: &mut Ui, labels: &[&str], selected: usize) -> Option<usize>
     picked
 }
 
+/// [`segmented`], smaller and from left to right.
+pub fn small_segmented(ui: &mut Ui, labels: &[&str], selected: usize) -> Option<usize> {
+    let t = ui.tokens();
+    let mut picked = None;
+    Frame::new().fill(t.button).corner_radius(6).inner_margin(Margin::same(2)).show(ui, |ui| {
+        ui.spacing_mut().item_spacing.x = 1.0;
+        ui.spacing_mut().button_padding = vec2(8.0, 2.0);
+        for (index, label) in labels.iter().enumerate() {
+            let on = index == selected;
+            let ink = if on { t.text } else { t.text_muted };
+            let fill = if on { t.card } else { Color32::TRANSPARENT };
+            let text = RichText::new(*label).font(theme::medium(11.5)).color(ink);
+            let button = Button::selectable(on, text).fill(fill).stroke(Stroke::NONE);
+            if ui.add(button.min_size(vec2(0.0, 20.0))).clicked() && !on {
+                picked = Some(index);
+            }
+        }
+    });
+    picked
+}
+
+/// A small checkbox.
+pub fn small_switch(ui: &mut Ui, on: &mut bool, text: &str) -> Response {
+    let color = ui.tokens().text_muted;
+    ui.spacing_mut().icon_width = 14.0;
+    ui.spacing_mut().icon_width_inner = 8.0;
+    ui.checkbox(on, RichText::new(text).font(theme::medium(11.5)).color(color))
+}
+
 /// A rounded label in a tint of `color`.
 pub fn pill(ui: &mut Ui, text: &str, color: Color32) -> Response {
     Frame::new()
@@ -175,6 +204,10 @@ pub enum Icon {
     Sun,
     Moon,
     Cross,
+    Plus,
+    Minus,
+    /// The whole run in sight.
+    Whole,
     Logo,
 }
 
@@ -229,6 +262,18 @@ pub fn paint_icon(painter: &Painter, icon: Icon, rect: Rect, color: Color32, t: 
         Icon::Cross => {
             painter.line_segment([at(0.2, 0.2), at(0.8, 0.8)], stroke);
             painter.line_segment([at(0.8, 0.2), at(0.2, 0.8)], stroke);
+        }
+        Icon::Plus | Icon::Minus => {
+            painter.line_segment([at(0.1, 0.5), at(0.9, 0.5)], stroke);
+            if icon == Icon::Plus {
+                painter.line_segment([at(0.5, 0.1), at(0.5, 0.9)], stroke);
+            }
+        }
+        Icon::Whole => {
+            painter.line_segment([at(0.0, 0.5), at(1.0, 0.5)], stroke);
+            for (tip, back) in [(0.0, 0.3), (1.0, 0.7)] {
+                painter.line(vec![at(back, 0.2), at(tip, 0.5), at(back, 0.8)], stroke);
+            }
         }
         Icon::Logo => paint_logo(painter, rect, t),
     }
@@ -295,10 +340,14 @@ pub fn icon_button(ui: &mut Ui, icon: Icon, name: &str) -> Response {
     let (rect, response) = ui.allocate_exact_size(vec2(24.0, 24.0), Sense::click());
     let enabled = ui.is_enabled();
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, enabled, name));
-    if response.hovered() || response.has_focus() {
+    if enabled && (response.hovered() || response.has_focus()) {
         ui.painter().rect_filled(rect, 6.0, t.button_hover);
     }
-    let color = if response.hovered() { t.text } else { t.text_muted };
+    let color = match (enabled, response.hovered()) {
+        (false, _) => t.text_faint.gamma_multiply(0.6),
+        (true, true) => t.text,
+        (true, false) => t.text_muted,
+    };
     paint_icon(ui.painter(), icon, rect.shrink(7.0), color, t);
     response.on_hover_text(name)
 }

@@ -210,10 +210,13 @@ fn train(
             journal.emit(stopped).map_err(SessionError::Failure)?;
             Ok(Ending::Stopped { checkpoint })
         }
-        Outcome::Finished => {
+        Outcome::Finished | Outcome::Ended { .. } => {
             outside.enter("saving the adapter");
             let adapter = save_adapter(folder, trainer.state(), &arms)?;
-            let message = format!("The adapter is saved in {}.", adapter.display());
+            let mut message = format!("The adapter is saved in {}.", adapter.display());
+            if let Outcome::Ended { reason } = outcome {
+                message = format!("Ended early: {reason}. {message}");
+            }
             let finished =
                 Event::Finished { step: trainer.state().step, adapter: adapter.clone(), message };
             journal.emit(finished).map_err(SessionError::Failure)?;

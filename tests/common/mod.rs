@@ -56,6 +56,8 @@ pub fn config(model: &std::path::Path) -> RunConfig {
         eval: EvalSource::Fraction(0.0),
         probe_pairs: 0,
         eval_every: 1000,
+        forecast_pairs: 0,
+        stop_when: Default::default(),
         save_every: 1000,
         device: "cpu".to_owned(),
         base_precision: BasePrecision::F32,

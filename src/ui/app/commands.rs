@@ -4,16 +4,26 @@ use std::path::PathBuf;
 
 use eframe::egui::{Context, Theme, ViewportCommand};
 
+use crate::report::run_view::Status;
 use crate::train::event;
 use crate::ui::action::Action;
 use crate::ui::backend;
+use crate::ui::chart::whole;
 use crate::ui::command::Command;
 use crate::ui::drop::Dropped;
-use crate::ui::run_view::Status;
 use crate::ui::state::{Dialog, Loaded, Place, Wanted};
 use crate::ui::trainer::Job;
+use crate::ui::views::charts::next_reading;
 
 use super::App;
+
+/// By how much the window grows or shrinks at once.
+const SCALE_STEP: f32 = 0.1;
+
+/// Scales the window, between 100 and 200 %.
+fn scale_window(ctx: &Context, by: f32) {
+    ctx.set_zoom_factor(((ctx.zoom_factor() + by) * 10.0).round().clamp(10.0, 20.0) / 10.0);
+}
 
 impl App {
     pub(super) fn act(&mut self, ctx: &Context, action: Action) {
@@ -71,6 +81,11 @@ impl App {
         if let Some(scale) = command.scale() {
             self.state.scale = scale;
         }
+        if let Some(axis) = command.axis() {
+            self.state.axis = axis;
+            self.state.hover = None;
+            self.reset_charts();
+        }
         match command {
             Command::Start => self.start(ctx),
             Command::PauseOrResume => {
@@ -86,10 +101,17 @@ impl App {
             Command::OpenFolder => self.open_dialog(Wanted::Run),
             Command::OpenAdapter => self.open_dialog(Wanted::Adapter),
             Command::UseDemo => self.fill_with_demo(true),
-            Command::ResetCharts => {
-                self.train_charts.reset = true;
-                self.runs_charts.reset = true;
-            }
+            Command::ResetCharts => self.reset_charts(),
+            Command::ToggleSmooth => self.state.smooth = !self.state.smooth,
+            Command::ZoomIn
+            | Command::ZoomOut
+            | Command::MoveBack
+            | Command::MoveOn
+            | Command::CursorBack
+            | Command::CursorOn => self.steer_charts(command),
+            Command::Larger => scale_window(ctx, SCALE_STEP),
+            Command::Smaller => scale_window(ctx, -SCALE_STEP),
+            Command::UsualSize => ctx.set_zoom_factor(1.0),
             Command::ToggleTheme => {
                 let other = if ctx.theme() == Theme::Dark { Theme::Light } else { Theme::Dark };
                 ctx.set_theme(other);
@@ -103,6 +125,34 @@ impl App {
             Command::RefreshRuns => self.list_runs(),
             Command::Quit => ctx.send_viewport_cmd(ViewportCommand::Close),
             _ => {}
+        }
+    }
+
+    fn reset_charts(&mut self) {
+        self.train_charts.reset();
+        self.runs_charts.reset();
+    }
+
+    /// What dragging and wheel do, by keyboard.
+    fn steer_charts(&mut self, command: Command) {
+        let axis = self.state.axis;
+        let run = self.state.shown_run();
+        let ruler = run.ruler(axis);
+        let runs = [run];
+        let whole = whole(&runs, axis);
+        let at = self.state.hover.map_or(run.step as f64, |x| ruler.step(x));
+        let forward = command == Command::CursorOn;
+        let cursor = next_reading(run, at, forward).map(|step| ruler.x(step));
+        let charts = match self.state.place {
+            Place::Runs => &mut self.runs_charts,
+            _ => &mut self.train_charts,
+        };
+        match command {
+            Command::ZoomIn => charts.zoom(2.0, self.state.hover, whole),
+            Command::ZoomOut => charts.zoom(0.5, self.state.hover, whole),
+            Command::MoveBack => charts.shift_by_part(-0.25, whole),
+            Command::MoveOn => charts.shift_by_part(0.25, whole),
+            _ => self.state.hover = cursor,
         }
     }
 
@@ -138,7 +188,7 @@ impl App {
             Ok(trainer) => {
                 self.trainer = Some(trainer);
                 self.state.begin(resumed);
-                self.train_charts.reset = true;
+                self.train_charts.reset();
                 self.state.place = Place::Train;
             }
             Err(message) => self.message("The run could not start", &message),

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use eframe::egui::{Context, ViewportCommand};
 
+use crate::report::run_view::Status;
 use crate::train::event;
 use crate::ui::form;
 use crate::ui::jobs::Message;
-use crate::ui::run_view::Status;
 use crate::ui::state::{Dialog, Loaded};
 
 use super::{App, Sources};

@@ -13,7 +13,7 @@ use eframe::egui::{self, Context, Ui, ViewportCommand};
 
 use super::action::{Action, Actions};
 use super::backend::Folders;
-use super::chart::ChartCache;
+use super::chart_cache::ChartCache;
 use super::command::TABLE;
 use super::drop::Dropped;
 use super::jobs::{Mailbox, Message};
@@ -59,13 +59,15 @@ impl App {
     /// `paths` are opened as if dropped; without a model or pairs among them the demo is chosen.
     pub fn new(ctx: &Context, launcher: Launcher, folders: Folders, paths: &[PathBuf]) -> Self {
         theme::install(ctx);
+        // The command table has the window's scale, with limits.
+        ctx.options_mut(|options| options.zoom_with_keyboard = false);
         system_fonts::install(ctx);
         let (mailbox, messages) = Mailbox::new(ctx.clone());
         let mut app = Self {
             state: State::default(),
             actions: Vec::new(),
-            train_charts: ChartCache::named("train charts"),
-            runs_charts: ChartCache::named("runs charts"),
+            train_charts: ChartCache::default(),
+            runs_charts: ChartCache::default(),
             trainer: None,
             launcher,
             folders,
@@ -116,9 +118,6 @@ impl App {
             let hovered: Vec<_> = self.hovered.iter().map(|(_, what)| what.clone()).collect();
             overlays::drop_zone(ui, &hovered);
         }
-        for charts in [&mut self.train_charts, &mut self.runs_charts] {
-            charts.after_frame();
-        }
         for action in std::mem::take(&mut self.actions) {
             self.act(&ctx, action);
             ctx.request_repaint();
@@ -138,7 +137,10 @@ impl App {
             return;
         }
         for entry in TABLE {
+            // In a field, Alt and arrows go from word to word.
+            let in_a_field = ctx.egui_wants_keyboard_input();
             if let Some(shortcut) = entry.shortcut
+                && !(in_a_field && shortcut.modifiers.alt)
                 && ctx.input_mut(|i| i.consume_shortcut(&shortcut))
                 && entry.command.enabled(&self.state)
             {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use eframe::egui::Context;
 
 use crate::ui::action::Action;
-use crate::ui::chart::ChartCache;
+use crate::ui::chart_cache::ChartCache;
 use crate::ui::dialogs;
 use crate::ui::drop::{Dropped, classify};
 use crate::ui::form;
@@ -151,8 +151,7 @@ impl App {
         self.state.selected_run = Some(folder.clone());
         self.state.opened = Loaded::Loading;
         self.state.hover = None;
-        self.runs_charts = ChartCache::named("runs charts");
-        self.runs_charts.reset = true;
+        self.runs_charts = ChartCache::default();
         self.mailbox.open_run(folder);
     }
 }

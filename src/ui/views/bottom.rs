@@ -5,10 +5,10 @@ use eframe::egui::{
     vec2,
 };
 
+use crate::report::format;
+use crate::report::run_view::{RunView, Status};
 use crate::ui::action::{Action, Actions};
 use crate::ui::command::Command;
-use crate::ui::format;
-use crate::ui::run_view::{RunView, Status};
 use crate::ui::state::{SILENT_AFTER, State};
 use crate::ui::theme::{self, Tokens, TokensExt};
 use crate::ui::views::rail::tooltip;

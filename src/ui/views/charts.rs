@@ -1,181 +1,121 @@
 //! All charts of one run: chosen above rejected, then six small ones, on one x axis and one cursor.
 
-use eframe::egui::{
-    self, Align, Align2, Area, Frame, Id, Layout, Margin, Order, RichText, Ui, pos2, vec2,
-};
+use eframe::egui::{self, Align, Layout, Pos2, RichText, Ui, vec2};
 
+use crate::report::charts::{self, Chart, Scale};
+use crate::report::ruler::Axis;
+use crate::report::run_view::RunView;
+use crate::report::series::Source;
 use crate::ui::action::{Action, Actions};
-use crate::ui::chart::{ChartCache, ChartSpec, Curve, Mark, Unit, chart_ui};
+use crate::ui::chart::{ChartResponse, Place, chart_ui, color};
+use crate::ui::chart_cache::ChartCache;
 use crate::ui::command::Command;
-use crate::ui::format;
-use crate::ui::run_view::{RunView, arm_title};
-use crate::ui::series::{Key, Source};
-use crate::ui::state::Scale;
-use crate::ui::theme::{self, GAP, Tokens, TokensExt};
+use crate::ui::state::State;
+use crate::ui::theme::{self, GAP, TokensExt};
+use crate::ui::views::readings::readings;
 use crate::ui::widgets;
 
-/// What the charts keep between frames, and the cursor they share.
-pub struct Charts<'a> {
-    pub cache: &'a mut ChartCache,
-    pub hover: &'a mut Option<f64>,
+/// How all charts are drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Look {
     pub scale: Scale,
+    pub axis: Axis,
+    pub smooth: bool,
+    /// Place of the cursor on the x axis.
+    pub hover: Option<f64>,
 }
 
-/// A chart of the lower rows.
-struct Small {
-    id: &'static str,
-    title: &'static str,
-    help: &'static str,
-    metric: &'static str,
-    source: Source,
-    unit: Unit,
-    smooth: bool,
-    include: &'static [f64],
-}
-
-const fn small(
-    id: &'static str,
-    title: &'static str,
-    help: &'static str,
-    metric: &'static str,
-) -> Small {
-    Small {
-        id,
-        title,
-        help,
-        metric,
-        source: Source::Probe,
-        unit: Unit::Plain,
-        smooth: false,
-        include: &[],
+impl Look {
+    pub fn of(state: &State) -> Self {
+        let State { scale, axis, smooth, hover, .. } = *state;
+        Self { scale, axis, smooth, hover }
     }
 }
 
-const fn of_batches(mut chart: Small, unit: Unit, smooth: bool) -> Small {
-    chart.source = Source::Step;
-    chart.unit = unit;
-    chart.smooth = smooth;
-    chart
+/// What the charts of one frame share.
+struct Board<'a> {
+    run: &'a RunView,
+    look: Look,
+    cache: &'a mut ChartCache,
+    hovered: Option<(f64, Pos2)>,
 }
 
-const fn share(mut chart: Small) -> Small {
-    chart.unit = Unit::Share;
-    chart.include = &[0.0, 1.0];
-    chart
+impl Board<'_> {
+    fn draw(&mut self, ui: &mut Ui, chart: &Chart, height: f32, main: Main) -> ChartResponse {
+        let runs = [self.run];
+        let place = Place {
+            runs: &runs,
+            axis: self.look.axis,
+            height,
+            name_marks: main == Main::Chosen,
+            x_labels: main != Main::Chosen,
+            hover: self.look.hover,
+        };
+        let response = chart_ui(ui, self.cache, chart, &place);
+        self.hovered = response.hovered.or(self.hovered);
+        response
+    }
 }
 
-const fn from_zero(mut chart: Small) -> Small {
-    chart.include = &[0.0];
-    chart
+/// Which of the charts one is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Main {
+    Chosen,
+    Rejected,
+    Small,
 }
 
-const SMALL: [Small; 6] = [
-    from_zero(small(
-        "margin",
-        "Margin",
-        "Reward of chosen less reward of rejected on the probe: beta times the difference of their changes \
-         from the reference. Larger means the preference is learnt; it grows even while both fall.",
-        "rewards/margins",
-    )),
-    share(small(
-        "accuracy",
-        "Accuracy",
-        "Share of probe pairs whose chosen answer gained more on the reference than the rejected one.",
-        "rewards/accuracies",
-    )),
-    share(small(
-        "active",
-        "Pairs under the penalty",
-        "Share of probe pairs whose chosen answer fell below the reference: there DPOP's lambda pulls.",
-        "dpop/active",
-    )),
-    of_batches(
-        from_zero(small(
-            "loss",
-            "Loss",
-            "Loss of each batch before its update, and its moving average.",
-            "loss",
-        )),
-        Unit::Plain,
-        true,
-    ),
-    of_batches(
-        from_zero(small(
-            "grad_norm",
-            "Gradient norm",
-            "Global norm of the adapter's gradient, and its moving average.",
-            "grad_norm",
-        )),
-        Unit::Plain,
-        true,
-    ),
-    of_batches(
-        from_zero(small(
-            "learning_rate",
-            "Learning rate",
-            "AdamW's step size after warm-up and schedule.",
-            "learning_rate",
-        )),
-        Unit::Scientific,
-        false,
-    ),
-];
-
-/// Draws every chart of `run` into the width there is; at least `height` points high.
+/// Draws every chart of `run` into the width there is, at least `height` points high. Answers where the cursor is to
+/// stand.
 pub fn run_charts_ui(
     ui: &mut Ui,
     run: &RunView,
-    charts: &mut Charts<'_>,
+    cache: &mut ChartCache,
+    look: Look,
     height: f32,
     actions: &mut Actions,
-) {
+) -> Option<f64> {
+    let small = charts::small(run);
     let columns = if ui.available_width() >= 760.0 { 3 } else { 2 };
-    let rows = SMALL.len().div_ceil(columns) as f32;
+    let rows = small.len().div_ceil(columns) as f32;
     let small_height = ((height * 0.12).clamp(74.0, 150.0)).round();
     let small_card = small_height + 48.0;
-    let main_plots = (height - rows * (small_card + GAP) - 132.0).max(270.0);
+    let main_plots = (height - rows * (small_card + GAP) - 166.0).max(270.0);
     let chosen_height = (main_plots * 0.62).round();
-    let rejected_height = (main_plots - chosen_height).round();
-    let marks: Vec<Mark> = run
-        .collapses
-        .iter()
-        .map(|c| Mark {
-            step: c.step as f64,
-            text: format!("{} collapses here", arm_title(&c.arm)),
-        })
-        .collect();
-    let mut hovered = None;
+    let heights = [chosen_height, (main_plots - chosen_height).round()];
+    let mut board = Board { run, look, cache, hovered: None };
     widgets::card_frame(ui.tokens()).show(ui, |ui| {
         ui.set_width(ui.available_width());
-        main_header(ui, charts.scale, actions);
-        let parts = [("chosen", chosen_height), ("rejected", rejected_height)];
-        for (answer, height) in parts {
-            answer_chart(ui, run, charts, answer, height, &marks, &mut hovered);
+        header(ui, look.scale, actions);
+        let answers = charts::answers(run, look.scale, look.smooth);
+        for ((chart, height), main) in
+            answers.iter().zip(heights).zip([Main::Chosen, Main::Rejected])
+        {
+            answer_chart(ui, &mut board, chart, height, main);
         }
+        footer(ui, &board, actions);
     });
     ui.add_space(GAP - ui.spacing().item_spacing.y);
     let width = ((ui.available_width() - GAP * (columns as f32 - 1.0)) / columns as f32).floor();
-    for row in SMALL.chunks(columns) {
+    for row in small.chunks(columns) {
         ui.horizontal_top(|ui| {
             ui.spacing_mut().item_spacing.x = GAP;
             for chart in row {
-                ui.allocate_ui_with_layout(
-                    vec2(width, small_card),
-                    Layout::top_down(Align::Min),
-                    |ui| {
-                        ui.set_max_width(width);
-                        small_chart(ui, run, charts, chart, small_height, &marks, &mut hovered);
-                    },
-                );
+                let size = vec2(width, small_card);
+                ui.allocate_ui_with_layout(size, Layout::top_down(Align::Min), |ui| {
+                    ui.set_max_width(width);
+                    small_chart(ui, &mut board, chart, small_height);
+                });
             }
         });
         ui.add_space(GAP - ui.spacing().item_spacing.y);
     }
-    finish_hover(ui, run, charts, hovered);
+    let hovered = board.hovered;
+    cursor(ui, run, look, hovered)
 }
 
 /// Title, what is measured, the scale switch.
-fn main_header(ui: &mut Ui, scale: Scale, actions: &mut Actions) {
+fn header(ui: &mut Ui, scale: Scale, actions: &mut Actions) {
     let t = ui.tokens();
     ui.horizontal(|ui| {
         ui.set_min_height(28.0);
@@ -188,134 +128,79 @@ fn main_header(ui: &mut Ui, scale: Scale, actions: &mut Actions) {
                 actions.push(Action::Run(commands[index]));
             }
             if ui.available_width() > 120.0 {
-                let unit =
-                    if scale == Scale::PerToken { "nats per token" } else { "nats per answer" };
-                ui.label(RichText::new(unit).size(11.5).color(t.text_faint));
+                ui.label(RichText::new(scale.unit()).size(11.5).color(t.text_faint));
             }
         });
     });
 }
 
-fn answer_curves(run: &RunView, answer: &str, scale: Scale, t: &Tokens) -> Vec<Curve> {
-    let color = if answer == "chosen" { t.chosen } else { t.rejected };
-    run.arms
-        .iter()
-        .map(|arm| Curve {
-            label: arm_title(&arm.name),
-            color,
-            dashed: !arm.kept,
-            key: Key { source: Source::Probe, arm: arm.name.clone(), metric: scale.metric(answer) },
-            smooth: false,
-        })
-        .collect()
-}
-
-/// The reference's level of an answer; every arm has the same.
-fn reference_level(run: &RunView, answer: &str, scale: Scale) -> Option<f64> {
-    let Some(metric) = scale.reference(answer) else { return Some(0.0) };
-    run.arms
-        .iter()
-        .find_map(|arm| Some(run.store.get(Source::Probe, &arm.name, &metric)?.first()?.1))
-}
-
-/// Room around the reference so that noise of a held line does not fill the chart: a little more than
-/// the collapse threshold of 0.05 nats per token.
-fn least_span(run: &RunView, answer: &str, scale: Scale) -> f64 {
-    const PER_TOKEN: f64 = 0.06;
-    let level = |s: Scale| reference_level(run, answer, s).filter(|v| v.abs() > 1e-9);
-    match scale {
-        Scale::PerToken => PER_TOKEN,
-        Scale::Sum | Scale::Change => match (level(Scale::Sum), level(Scale::PerToken)) {
-            (Some(sum), Some(per_token)) => PER_TOKEN * (sum / per_token).abs(),
-            _ => 1.0,
-        },
-    }
-}
-
-fn answer_chart(
-    ui: &mut Ui,
-    run: &RunView,
-    charts: &mut Charts<'_>,
-    answer: &'static str,
-    height: f32,
-    marks: &[Mark],
-    hovered: &mut Option<(f64, egui::Pos2)>,
-) {
+fn answer_chart(ui: &mut Ui, board: &mut Board<'_>, chart: &Chart, height: f32, main: Main) {
     let t = ui.tokens();
-    let chosen = answer == "chosen";
-    let curves = answer_curves(run, answer, charts.scale, t);
-    let reference = reference_level(run, answer, charts.scale);
-    let (title, color) =
-        if chosen { ("Chosen answers", t.chosen) } else { ("Rejected answers", t.rejected) };
+    let title = if main == Main::Chosen { t.chosen } else { t.rejected };
     ui.horizontal(|ui| {
         ui.set_min_height(20.0);
-        ui.label(RichText::new(title).font(theme::semibold(12.5)).color(color));
+        ui.label(RichText::new(chart.title).font(theme::semibold(12.5)).color(title))
+            .on_hover_text(chart.help);
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| legend(ui, board, chart, true));
+    });
+    board.draw(ui, chart, height, main);
+}
+
+/// Under the x axis: what it shows, smoothing, zoom.
+fn footer(ui: &mut Ui, board: &Board<'_>, actions: &mut Actions) {
+    let t = ui.tokens();
+    let axis = board.look.axis;
+    let banded = board.run.arms.iter().any(|arm| {
+        let name = "logps_per_token/chosen_p10";
+        board.run.store.get(Source::Probe, &arm.name, name).is_some()
+    });
+    ui.add_space(2.0);
+    ui.horizontal(|ui| {
+        ui.set_min_height(26.0);
+        let labels = Axis::ALL.map(Axis::label);
+        let selected = Axis::ALL.iter().position(|&a| a == axis).unwrap_or(0);
+        let commands = [Command::AxisStep, Command::AxisEpoch, Command::AxisTime];
+        if let Some(index) = widgets::small_segmented(ui, &labels, selected) {
+            actions.push(Action::Run(commands[index]));
+        }
+        let mut smooth = board.look.smooth;
+        if widgets::small_switch(ui, &mut smooth, "Smooth")
+            .on_hover_text(Command::ToggleSmooth.entry().tooltip)
+            .changed()
+        {
+            actions.push(Action::Run(Command::ToggleSmooth));
+        }
+        if banded && board.look.scale == Scale::PerToken && ui.available_width() > 330.0 {
+            let words = RichText::new("tint: four of five pairs").size(11.5).color(t.text_faint);
+            ui.label(words).on_hover_text("Between the 10th and the 90th percentile of the pairs");
+        }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-            legend(ui, run, &curves, *charts.hover, Unit::Plain, reference, true);
+            ui.spacing_mut().item_spacing.x = 4.0;
+            let buttons = [
+                (Command::ResetCharts, widgets::Icon::Whole, board.cache.is_zoomed()),
+                (Command::ZoomIn, widgets::Icon::Plus, true),
+                (Command::ZoomOut, widgets::Icon::Minus, board.cache.is_zoomed()),
+            ];
+            for (command, icon, enabled) in buttons {
+                let entry = command.entry();
+                let pressed = ui.add_enabled_ui(enabled, |ui| {
+                    widgets::icon_button(ui, icon, entry.label).clicked()
+                });
+                if pressed.inner {
+                    actions.push(Action::Run(command));
+                }
+            }
+            if ui.available_width() > 220.0 {
+                let words = "Drag to move, Ctrl and wheel to zoom";
+                ui.label(RichText::new(words).size(11.5).color(t.text_faint));
+            }
         });
     });
-    let span = least_span(run, answer, charts.scale);
-    let include: Vec<f64> = match reference {
-        Some(level) if chosen => vec![level - span, level + span * 0.18],
-        Some(level) => vec![level - span * 0.5, level + span * 0.5],
-        None => vec![-1.0, 0.0],
-    };
-    let spec = ChartSpec {
-        id: answer,
-        height,
-        unit: Unit::Plain,
-        curves: &curves,
-        reference,
-        shade: chosen,
-        include: &include,
-        // A log-likelihood is at most 0; its change may be anything.
-        ceiling: (charts.scale != Scale::Change).then_some(0.0),
-        marks,
-        name_marks: chosen,
-        x_labels: !chosen,
-        last_step: run.steps as f64,
-    };
-    let response = chart_ui(ui, &run.store, charts.cache, &spec, *charts.hover);
-    if let (Some(step), Some(pointer)) = (response.hovered, response.pointer) {
-        *hovered = Some((step, pointer));
-    }
 }
 
-fn small_curves(run: &RunView, chart: &Small, t: &Tokens) -> Vec<Curve> {
-    run.arms
-        .iter()
-        .map(|arm| Curve {
-            label: arm_title(&arm.name),
-            color: if arm.kept { t.kept } else { t.twin },
-            dashed: !arm.kept,
-            key: Key {
-                source: chart.source,
-                arm: arm.name.clone(),
-                metric: chart.metric.to_owned(),
-            },
-            smooth: chart.smooth,
-        })
-        .collect()
-}
-
-fn small_chart(
-    ui: &mut Ui,
-    run: &RunView,
-    charts: &mut Charts<'_>,
-    chart: &Small,
-    height: f32,
-    marks: &[Mark],
-    hovered: &mut Option<(f64, egui::Pos2)>,
-) {
-    let t = ui.tokens();
-    let curves = small_curves(run, chart, t);
-    let frame = widgets::card_frame(t).inner_margin(egui::Margin {
-        left: 12,
-        right: 10,
-        top: 8,
-        bottom: 6,
-    });
-    frame.show(ui, |ui| {
+fn small_chart(ui: &mut Ui, board: &mut Board<'_>, chart: &Chart, height: f32) {
+    let margin = egui::Margin { left: 12, right: 10, top: 8, bottom: 6 };
+    widgets::card_frame(ui.tokens()).inner_margin(margin).show(ui, |ui| {
         ui.set_width(ui.available_width());
         ui.horizontal(|ui| {
             ui.set_min_height(22.0);
@@ -323,138 +208,75 @@ fn small_chart(
                 .on_hover_text(chart.help);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.spacing_mut().item_spacing.x = 5.0;
-                legend(ui, run, &curves, *charts.hover, chart.unit, None, false);
+                legend(ui, board, chart, false);
             });
         });
-        let spec = ChartSpec {
-            id: chart.id,
-            height,
-            unit: chart.unit,
-            curves: &curves,
-            reference: None,
-            shade: false,
-            include: chart.include,
-            ceiling: (chart.unit == Unit::Share).then_some(1.0),
-            marks,
-            name_marks: false,
-            x_labels: true,
-            last_step: run.steps as f64,
-        };
-        let response = chart_ui(ui, &run.store, charts.cache, &spec, *charts.hover);
-        if let (Some(step), Some(pointer)) = (response.hovered, response.pointer) {
-            *hovered = Some((step, pointer));
-        }
+        board.draw(ui, chart, height, Main::Small);
     });
 }
 
 /// Line samples with arm names and values: at the cursor if there is one, else the newest. Drawn from
 /// right to left.
-fn legend(
-    ui: &mut Ui,
-    run: &RunView,
-    curves: &[Curve],
-    hover: Option<f64>,
-    unit: Unit,
-    reference: Option<f64>,
-    names: bool,
-) {
+fn legend(ui: &mut Ui, board: &Board<'_>, chart: &Chart, names: bool) {
     let t = ui.tokens();
-    if let (Some(level), true) = (reference, names) {
-        ui.label(RichText::new(unit.value(level)).font(theme::medium(12.0)).color(t.text_muted));
+    if let (Some(level), true) = (chart.reference, names) {
+        let value = RichText::new(chart.unit.value(level));
+        ui.label(value.font(theme::medium(12.0)).color(t.text_muted));
         ui.label(RichText::new("reference").size(12.0).color(t.text_muted));
         widgets::level_sample(ui, t.reference);
         ui.add_space(6.0);
     }
-    for curve in curves.iter().rev() {
-        let series = run.store.get(curve.key.source, &curve.key.arm, &curve.key.metric);
-        let value = series.and_then(|s| hover.map_or_else(|| s.last(), |step| s.nearest(step)));
+    let ruler = board.run.ruler(board.look.axis);
+    let at = board.look.hover.map(|x| ruler.step(x));
+    for curve in chart.curves.iter().rev() {
+        let series = curve.series(&[board.run]);
+        let value = series.and_then(|s| at.map_or_else(|| s.last(), |step| s.nearest(step)));
         let Some((_, value)) = value else { continue };
-        ui.label(RichText::new(unit.value(value)).font(theme::semibold(12.0)));
+        ui.label(RichText::new(chart.unit.value(value)).font(theme::semibold(12.0)));
         if names {
             ui.label(RichText::new(&curve.label).font(theme::medium(12.0)));
         }
-        widgets::line_sample(ui, curve.color, curve.dashed);
+        widgets::line_sample(ui, color(curve.ink, t), curve.dashed);
         ui.add_space(if names { 6.0 } else { 2.0 });
     }
 }
 
-/// Moves the shared cursor to the nearest recorded step and shows every reading beside the pointer.
-fn finish_hover(
-    ui: &Ui,
-    run: &RunView,
-    charts: &mut Charts<'_>,
-    hovered: Option<(f64, egui::Pos2)>,
-) {
-    let step = hovered.and_then(|(x, _)| {
-        let kept = run.kept()?;
-        let series = run
-            .store
-            .get(Source::Probe, &kept.name, "logps/chosen")
-            .or_else(|| run.store.get(Source::Probe, &kept.name, "logps_per_token/chosen"))
-            .or_else(|| run.store.get(Source::Step, &kept.name, "loss"))?;
-        Some(series.nearest(x)?.0)
-    });
-    if *charts.hover != step {
-        *charts.hover = step;
+/// The cursor snaps to the nearest recorded step; every reading stands beside the pointer.
+fn cursor(ui: &Ui, run: &RunView, look: Look, hovered: Option<(f64, Pos2)>) -> Option<f64> {
+    let Some((x, pointer)) = hovered else {
+        // Without a pointer the cursor belongs to the keyboard, until the pointer comes back.
+        let pointed = ui.input(|i| i.pointer.is_moving());
+        return look.hover.filter(|_| !pointed);
+    };
+    let ruler = run.ruler(look.axis);
+    let step = nearest_reading(run, ruler.step(x))?;
+    if look.hover != Some(ruler.x(step)) {
         ui.ctx().request_repaint();
     }
-    if let (Some(step), Some((_, pointer))) = (step, hovered) {
-        readings(ui, run, charts.scale, step, pointer);
-    }
+    readings(ui, run, look, step, pointer);
+    Some(ruler.x(step))
 }
 
-fn readings(ui: &Ui, run: &RunView, scale: Scale, step: f64, pointer: egui::Pos2) {
-    let t = ui.tokens();
-    let screen = ui.ctx().content_rect();
-    let left = pointer.x + 300.0 < screen.right();
-    let at = pos2(if left { pointer.x + 30.0 } else { pointer.x - 30.0 }, pointer.y + 10.0);
-    Area::new(Id::unique("readings"))
-        .order(Order::Tooltip)
-        .interactable(false)
-        .pivot(if left { Align2::LEFT_TOP } else { Align2::RIGHT_TOP })
-        .fixed_pos(at)
-        .constrain(true)
-        .show(ui.ctx(), |ui| {
-            Frame::popup(ui.style()).inner_margin(Margin::same(12)).show(ui, |ui| {
-                ui.spacing_mut().item_spacing = vec2(14.0, 4.0);
-                ui.spacing_mut().interact_size.y = 14.0;
-                ui.label(RichText::new(format!("Step {step:.0}")).font(theme::semibold(12.5)));
-                egui::Grid::new("readings").num_columns(4).spacing(vec2(16.0, 4.0)).show(
-                    ui,
-                    |ui| {
-                        ui.label("");
-                        for (title, color) in [
-                            ("chosen", t.chosen),
-                            ("rejected", t.rejected),
-                            ("margin", t.text_muted),
-                        ] {
-                            ui.label(RichText::new(title).size(11.5).color(color));
-                        }
-                        ui.end_row();
-                        for arm in &run.arms {
-                            ui.horizontal(|ui| {
-                                ui.spacing_mut().item_spacing.x = 5.0;
-                                widgets::line_sample(ui, t.text_muted, !arm.kept);
-                                ui.label(
-                                    RichText::new(arm_title(&arm.name)).font(theme::medium(12.0)),
-                                );
-                            });
-                            let metrics = [
-                                scale.metric("chosen"),
-                                scale.metric("rejected"),
-                                "rewards/margins".into(),
-                            ];
-                            for metric in metrics {
-                                let value = run.store.get(Source::Probe, &arm.name, &metric);
-                                let text = value
-                                    .and_then(|s| s.nearest(step))
-                                    .map_or_else(|| "–".to_owned(), |(_, v)| format::number(v));
-                                ui.label(RichText::new(text).size(12.0));
-                            }
-                            ui.end_row();
-                        }
-                    },
-                );
-            });
-        });
+/// The step nearest to `step` at which the run was measured.
+pub fn nearest_reading(run: &RunView, step: f64) -> Option<f64> {
+    Some(measured(run)?.nearest(step)?.0)
+}
+
+/// The measured step before or after `step`.
+pub fn next_reading(run: &RunView, step: f64, forward: bool) -> Option<f64> {
+    let series = measured(run)?;
+    let index = if forward {
+        series.before(step + 0.5).min(series.len().checked_sub(1)?)
+    } else {
+        series.before(step - 0.5).saturating_sub(1)
+    };
+    (!series.is_empty()).then(|| series.at(index).0)
+}
+
+fn measured(run: &RunView) -> Option<&crate::report::series::Series> {
+    let kept = run.kept()?;
+    let probe = |metric| run.store.get(Source::Probe, &kept.name, metric);
+    probe("logps/chosen")
+        .or_else(|| probe("logps_per_token/chosen"))
+        .or_else(|| run.store.get(Source::Step, &kept.name, "loss"))
 }

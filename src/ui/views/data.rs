@@ -5,11 +5,11 @@ use eframe::egui::{
     TextFormat, Ui, text::LayoutJob,
 };
 
+use crate::report::format;
 use crate::ui::action::{Action, Actions};
 use crate::ui::command::Command;
-use crate::ui::format;
-use crate::ui::report::{DataReport, Piece, PreviewPair};
 use crate::ui::state::{Loaded, State, Wanted};
+use crate::ui::summaries::{DataReport, Piece, PreviewPair};
 use crate::ui::theme::{self, GAP, Tokens, TokensExt};
 use crate::ui::widgets;
 

@@ -5,11 +5,11 @@ use eframe::egui::{
     ScrollArea, Sense, Stroke, Ui, UiBuilder, pos2, vec2,
 };
 
+use crate::report::format;
+use crate::report::run_view::{RunView, arm_title};
 use crate::train::event::ProbePair;
 use crate::ui::action::{Action, Actions};
 use crate::ui::command::Command;
-use crate::ui::format;
-use crate::ui::run_view::{RunView, arm_title};
 use crate::ui::state::{PairColumn, State};
 use crate::ui::theme::{self, Tokens, TokensExt};
 use crate::ui::widgets;

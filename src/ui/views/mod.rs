@@ -8,5 +8,6 @@ pub mod inspect;
 pub mod outcome;
 pub mod overlays;
 pub mod rail;
+mod readings;
 pub mod runs;
 pub mod train;

@@ -7,8 +7,8 @@ use eframe::egui::{
     self, Align, Color32, Frame, Layout, Margin, RichText, ScrollArea, Stroke, TextFormat, Ui,
 };
 
+use crate::report::run_view::{RunView, Status, arm_title};
 use crate::ui::action::{Action, Actions};
-use crate::ui::run_view::{RunView, Status, arm_title};
 use crate::ui::theme::{self, CARD_RADIUS, GAP, Tokens, TokensExt};
 use crate::ui::widgets::{self, Icon};
 

@@ -5,15 +5,15 @@ use eframe::egui::{
     Sense, Stroke, Ui, UiBuilder, vec2,
 };
 
+use crate::report::format;
+use crate::report::run_view::arm_title;
 use crate::ui::action::{Action, Actions};
-use crate::ui::chart::ChartCache;
+use crate::ui::chart_cache::ChartCache;
 use crate::ui::command::Command;
-use crate::ui::format;
-use crate::ui::report::RunRow;
-use crate::ui::run_view::arm_title;
 use crate::ui::state::{Loaded, Opened, State};
+use crate::ui::summaries::RunRow;
 use crate::ui::theme::{self, GAP, Tokens, TokensExt};
-use crate::ui::views::charts::{Charts, run_charts_ui};
+use crate::ui::views::charts::{Look, run_charts_ui};
 use crate::ui::views::outcome;
 use crate::ui::widgets;
 
@@ -190,8 +190,8 @@ fn detail(
         detail_header(ui, state, opened, actions);
         outcome::outcome_ui(ui, &opened.view, &[], None, actions);
         let left = height - (ui.cursor().top() - top);
-        let mut charts = Charts { cache, hover: &mut state.hover, scale: state.scale };
-        run_charts_ui(ui, &opened.view, &mut charts, left, actions);
+        let look = Look::of(state);
+        state.hover = run_charts_ui(ui, &opened.view, cache, look, left, actions);
         if !opened.settings.is_empty() {
             widgets::card(ui, "Settings", |_| {}, |ui| widgets::facts(ui, &opened.settings));
             ui.add_space(GAP);

@@ -6,13 +6,13 @@ use eframe::egui::{
     ScrollArea, Sense, Shape, Stroke, Ui, vec2,
 };
 
+use crate::report::run_view::Status;
 use crate::ui::action::{Action, Actions};
-use crate::ui::chart::ChartCache;
+use crate::ui::chart_cache::ChartCache;
 use crate::ui::command::Command;
-use crate::ui::run_view::Status;
 use crate::ui::state::State;
 use crate::ui::theme::{self, FORM_WIDTH, GAP, Tokens, TokensExt};
-use crate::ui::views::charts::{Charts, run_charts_ui};
+use crate::ui::views::charts::{Look, run_charts_ui};
 use crate::ui::views::{cards, outcome};
 use crate::ui::widgets;
 
@@ -59,8 +59,8 @@ pub fn train_ui(ui: &mut Ui, state: &mut State, cache: &mut ChartCache, actions:
                 actions,
             );
             let left = height - (ui.cursor().top() - top);
-            let mut charts = Charts { cache, hover: &mut state.hover, scale: state.scale };
-            run_charts_ui(ui, &state.run, &mut charts, left, actions);
+            let look = Look::of(state);
+            state.hover = run_charts_ui(ui, &state.run, cache, look, left, actions);
         });
     });
 }

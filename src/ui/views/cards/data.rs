@@ -2,12 +2,12 @@
 
 use eframe::egui::{Button, RichText, Ui, vec2};
 
+use crate::report::format;
 use crate::ui::action::{Action, Actions};
 use crate::ui::command::Command;
 use crate::ui::fields::field_row;
-use crate::ui::format;
-use crate::ui::report::DataReport;
 use crate::ui::state::{Loaded, State, Wanted};
+use crate::ui::summaries::DataReport;
 use crate::ui::theme::{self, TokensExt};
 use crate::ui::widgets;
 

@@ -21,6 +21,8 @@ const MORE: &[&str] = &[
     "rslora",
     "probe_pairs",
     "eval_every",
+    "forecast_pairs",
+    "stop_when",
     "save_every",
     "device",
     "seed",

@@ -1,12 +1,12 @@
-//! What the window knows of one run: folded from its events, whether they come from the worker's pipe
-//! or from a run folder.
+//! What is known of one run: folded from its events, whether they come from the worker's pipe or from a run folder.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
-use crate::train::event::{ArmInfo, ArmMetrics, Event, Metrics, ProbePair};
+use crate::train::event::{ArmInfo, ArmMetrics, Event, ProbePair};
 
-use super::series::{Source, Store};
+use super::ruler::{Axis, Ruler};
+use super::series::{Series, Source, Store};
 
 /// Where a run stands.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -87,7 +87,10 @@ pub struct RunView {
     pub train_pairs: usize,
     pub probe_pairs: usize,
     pub trainable_parameters: usize,
+    pub steps_per_epoch: f64,
     pub store: Store,
+    /// Training seconds by step.
+    pub clock: Series,
     pub pace: Pace,
     /// (step, training seconds) of recent steps, for the remaining time.
     recent: VecDeque<(usize, f64)>,
@@ -108,13 +111,7 @@ impl RunView {
         match event {
             Event::Started { .. } => self.started(event),
             Event::Step { step, epoch, elapsed, tokens_per_second, memory_bytes, arms, .. } => {
-                self.status = Status::Running;
-                self.step = step;
-                self.pace = Pace { epoch, elapsed, tokens_per_second, memory_bytes };
-                self.recent.push_back((step, elapsed));
-                if self.recent.len() > RECENT_STEPS {
-                    self.recent.pop_front();
-                }
+                self.stepped(step, Pace { epoch, elapsed, tokens_per_second, memory_bytes });
                 self.record(Source::Step, step, &arms);
             }
             Event::Probe { step, arms, pairs } => {
@@ -124,6 +121,7 @@ impl RunView {
                     self.pairs_step = step;
                 }
             }
+            Event::Forecast { .. } => {}
             Event::Checkpoint { step, path } => self.last_checkpoint = Some((step, path)),
             Event::Warning { message } => self.warnings.push(message),
             Event::Collapse { step, arm, chosen_per_token, reference_per_token, message } => {
@@ -173,11 +171,12 @@ impl RunView {
             probe_pairs,
             trainable_parameters,
             from_step,
-            ..
+            steps_per_epoch,
         } = event
         else {
             return;
         };
+        self.steps_per_epoch = steps_per_epoch;
         self.status = Status::Running;
         self.folder = Some(run);
         self.time = time;
@@ -194,18 +193,46 @@ impl RunView {
         self.arms.sort_by_key(|arm| !arm.kept);
     }
 
+    /// An update was made.
+    pub(super) fn stepped(&mut self, step: usize, pace: Pace) {
+        self.status = Status::Running;
+        self.step = step;
+        self.pace = pace;
+        self.clock.push(step, pace.elapsed);
+        self.recent.push_back((step, pace.elapsed));
+        if self.recent.len() > RECENT_STEPS {
+            self.recent.pop_front();
+        }
+    }
+
     fn record(&mut self, source: Source, step: usize, arms: &ArmMetrics) {
-        let x = step as f64;
         for (arm, metrics) in arms {
             for (metric, &value) in metrics {
-                self.store.push(source, arm, metric, x, value);
+                self.store.push(source, arm, metric, step, value);
             }
-            for answer in ["chosen", "rejected"] {
-                if let Some(change) = change_from_reference(metrics, answer) {
-                    self.store.push(source, arm, &format!("change/{answer}"), x, change);
-                }
+            self.derive(source, arm, step);
+        }
+    }
+
+    /// `logps - reference` of both answers in nats: the r of the formulas.
+    pub(super) fn derive(&mut self, source: Source, arm: &str, step: usize) {
+        for [policy, reference, change] in [
+            ["logps/chosen", "reference/chosen", "change/chosen"],
+            ["logps/rejected", "reference/rejected", "change/rejected"],
+        ] {
+            let now = |metric: &str| {
+                let (at, value) = self.store.get(source, arm, metric)?.last()?;
+                (at == step as f64).then_some(value)
+            };
+            if let (Some(policy), Some(reference)) = (now(policy), now(reference)) {
+                self.store.push(source, arm, change, step, policy - reference);
             }
         }
+    }
+
+    /// The x axis of this run's charts.
+    pub fn ruler(&self, axis: Axis) -> Ruler<'_> {
+        Ruler::new(axis, self.steps_per_epoch, &self.clock)
     }
 
     /// Training seconds left at the recent pace; `None` while unknown.
@@ -237,18 +264,16 @@ impl RunView {
         for event in events {
             view.apply(event);
         }
-        if view.status.is_active() {
-            view.status = Status::Interrupted;
-        }
+        view.ended();
         view
     }
-}
 
-/// `logps - reference` of one answer in nats: the r of the formulas.
-fn change_from_reference(metrics: &Metrics, answer: &str) -> Option<f64> {
-    let policy = metrics.get(&format!("logps/{answer}"))?;
-    let reference = metrics.get(&format!("reference/{answer}"))?;
-    Some(policy - reference)
+    /// There will be no more events; without an ending among them the run was interrupted.
+    pub(super) fn ended(&mut self) {
+        if self.status.is_active() {
+            self.status = Status::Interrupted;
+        }
+    }
 }
 
 /// An arm's name as people write it.

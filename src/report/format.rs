@@ -90,6 +90,18 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// Seconds on an axis whose marks stand `step` seconds apart.
+pub fn clock(seconds: f64, step: f64) -> String {
+    let (unit, word) = if step >= 3600.0 {
+        (3600.0, "h")
+    } else if step >= 60.0 {
+        (60.0, "min")
+    } else {
+        (1.0, "s")
+    };
+    format!("{:.0} {word}", seconds / unit)
+}
+
 /// Binary sizes: `1.4 GiB`.
 pub fn bytes(n: u64) -> String {
     const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];

@@ -1,0 +1,366 @@
+//! Which charts a run has, and what is in each: the same for the window, for pictures and for the report.
+
+use super::format;
+use super::palette::Ink;
+use super::run_view::{RunView, arm_title};
+use super::series::{Key, Series, Source};
+
+/// What the main charts measure.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scale {
+    #[default]
+    PerToken,
+    Sum,
+    /// Sums less the reference's: the r of the formulas.
+    Change,
+}
+
+impl Scale {
+    pub const ALL: [Scale; 3] = [Scale::PerToken, Scale::Sum, Scale::Change];
+
+    pub fn label(self) -> &'static str {
+        match self {
+            Scale::PerToken => "Per token",
+            Scale::Sum => "Sum",
+            Scale::Change => "Change from reference",
+        }
+    }
+
+    pub fn unit(self) -> &'static str {
+        match self {
+            Scale::PerToken => "nats per token",
+            Scale::Sum | Scale::Change => "nats per answer",
+        }
+    }
+
+    /// The policy's metric for `chosen` or `rejected`.
+    pub fn metric(self, answer: &str) -> String {
+        match self {
+            Scale::PerToken => format!("logps_per_token/{answer}"),
+            Scale::Sum => format!("logps/{answer}"),
+            Scale::Change => format!("change/{answer}"),
+        }
+    }
+
+    /// The reference's metric; `None` where the reference is 0 by definition.
+    pub fn reference(self, answer: &str) -> Option<String> {
+        match self {
+            Scale::PerToken => Some(format!("reference_per_token/{answer}")),
+            Scale::Sum => Some(format!("reference/{answer}")),
+            Scale::Change => None,
+        }
+    }
+}
+
+/// How values of a chart are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// Nats, losses, norms.
+    Plain,
+    /// Shares in 0..1, written in per cent.
+    Share,
+    /// Learning rates.
+    Scientific,
+}
+
+impl Unit {
+    pub fn value(self, v: f64) -> String {
+        match self {
+            Unit::Plain => format::number(v),
+            Unit::Share => format::percent(v),
+            Unit::Scientific => format::scientific(v),
+        }
+    }
+
+    /// A label of the axis whose marks stand `step` apart.
+    pub fn tick(self, v: f64, step: f64) -> String {
+        match self {
+            Unit::Plain => format::tick(v, step),
+            Unit::Share => format!("{}%", format::tick(v * 100.0, step * 100.0)),
+            Unit::Scientific => format::scientific(v),
+        }
+    }
+}
+
+/// One line of a chart.
+#[derive(Clone, Debug)]
+pub struct Curve {
+    pub label: String,
+    pub ink: Ink,
+    /// A twin, not the arm that is kept.
+    pub dashed: bool,
+    /// Which of the runs drawn together; 0 where there is one.
+    pub run: usize,
+    pub key: Key,
+    /// Draw the moving average over so many values, with the raw values faint behind it.
+    pub smooth: Option<usize>,
+    /// Metrics below and above which a tenth of the pairs lie.
+    pub band: Option<[Key; 2]>,
+}
+
+impl Curve {
+    pub fn series<'a>(&self, runs: &[&'a RunView]) -> Option<&'a Series> {
+        runs.get(self.run)?.store.series(&self.key)
+    }
+}
+
+/// A vertical mark where something happened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    pub run: usize,
+    pub step: f64,
+    pub text: String,
+    pub sentence: String,
+}
+
+/// One chart.
+#[derive(Clone, Debug)]
+pub struct Chart {
+    /// For file names and identities.
+    pub id: &'static str,
+    pub title: &'static str,
+    pub help: &'static str,
+    pub unit: Unit,
+    /// Written beside the title; empty where the title says it.
+    pub measure: &'static str,
+    pub curves: Vec<Curve>,
+    /// Level of the reference model.
+    pub reference: Option<f64>,
+    /// Tint the region below the reference.
+    pub shade: bool,
+    /// Values the y axis always holds.
+    pub include: Vec<f64>,
+    /// No value lies above; the axis names none there.
+    pub ceiling: Option<f64>,
+    pub marks: Vec<Mark>,
+}
+
+/// A chart that shows one metric of every arm.
+struct Small {
+    id: &'static str,
+    title: &'static str,
+    help: &'static str,
+    metric: &'static str,
+    source: Source,
+    unit: Unit,
+    smooth: bool,
+    include: &'static [f64],
+}
+
+const SMALL: [Small; 6] = [
+    Small {
+        id: "margin",
+        title: "Margin",
+        help: "Reward of chosen less reward of rejected on the probe: beta times the difference of their changes \
+               from the reference. Larger means the preference is learnt; it grows even while both fall.",
+        metric: "rewards/margins",
+        source: Source::Probe,
+        unit: Unit::Plain,
+        smooth: false,
+        include: &[0.0],
+    },
+    Small {
+        id: "accuracy",
+        title: "Accuracy",
+        help: "Share of probe pairs whose chosen answer gained more on the reference than the rejected one.",
+        metric: "rewards/accuracies",
+        source: Source::Probe,
+        unit: Unit::Share,
+        smooth: false,
+        include: &[0.0, 1.0],
+    },
+    Small {
+        id: "active",
+        title: "Pairs under the penalty",
+        help: "Share of probe pairs whose chosen answer fell below the reference: there DPOP's lambda pulls.",
+        metric: "dpop/active",
+        source: Source::Probe,
+        unit: Unit::Share,
+        smooth: false,
+        include: &[0.0, 1.0],
+    },
+    Small {
+        id: "loss",
+        title: "Loss",
+        help: "Loss of each batch before its update, faint, and its moving average.",
+        metric: "loss",
+        source: Source::Step,
+        unit: Unit::Plain,
+        smooth: true,
+        include: &[0.0],
+    },
+    Small {
+        id: "grad_norm",
+        title: "Gradient norm",
+        help: "Global norm of the adapter's gradient, faint, and its moving average.",
+        metric: "grad_norm",
+        source: Source::Step,
+        unit: Unit::Plain,
+        smooth: true,
+        include: &[0.0],
+    },
+    Small {
+        id: "learning_rate",
+        title: "Learning rate",
+        help: "AdamW's step size after warm-up and schedule.",
+        metric: "learning_rate",
+        source: Source::Step,
+        unit: Unit::Scientific,
+        smooth: false,
+        include: &[0.0],
+    },
+];
+
+/// Values over which a run of so many is averaged: a hundredth of it.
+pub fn window(values: usize) -> usize {
+    (values / 100).max(5)
+}
+
+fn marks(run: &RunView) -> Vec<Mark> {
+    let mark = |c: &super::run_view::Collapse| Mark {
+        run: 0,
+        step: c.step as f64,
+        text: format!("{} collapses here", arm_title(&c.arm)),
+        sentence: c.message.clone(),
+    };
+    run.collapses.iter().map(mark).collect()
+}
+
+/// The two main charts: log-likelihood of the chosen and of the rejected answers on the probe.
+pub fn answers(run: &RunView, scale: Scale, smooth: bool) -> [Chart; 2] {
+    [answer(run, "chosen", scale, smooth), answer(run, "rejected", scale, smooth)]
+}
+
+fn answer(run: &RunView, answer: &'static str, scale: Scale, smooth: bool) -> Chart {
+    let chosen = answer == "chosen";
+    let reference = reference_level(run, answer, scale);
+    let span = least_span(run, answer, scale);
+    let include = match reference {
+        Some(level) if chosen => vec![level - span, level + span * 0.18],
+        Some(level) => vec![level - span * 0.5, level + span * 0.5],
+        None => vec![-1.0, 0.0],
+    };
+    Chart {
+        id: answer,
+        title: if chosen { "Chosen answers" } else { "Rejected answers" },
+        help: "Mean log-likelihood on the probe's pairs.",
+        unit: Unit::Plain,
+        measure: scale.unit(),
+        curves: answer_curves(run, answer, scale, smooth),
+        reference,
+        shade: chosen,
+        include,
+        // A log-likelihood is at most 0; its change may be anything.
+        ceiling: (scale != Scale::Change).then_some(0.0),
+        marks: marks(run),
+    }
+}
+
+fn answer_curves(run: &RunView, answer: &str, scale: Scale, smooth: bool) -> Vec<Curve> {
+    let ink = if answer == "chosen" { Ink::Chosen } else { Ink::Rejected };
+    let curve = |arm: &crate::train::event::ArmInfo| {
+        let key = |metric: String| Key { source: Source::Probe, arm: arm.name.clone(), metric };
+        let metric = scale.metric(answer);
+        let band = [key(format!("{metric}_p10")), key(format!("{metric}_p90"))];
+        let there = band.iter().all(|key| run.store.series(key).is_some());
+        let key = key(metric);
+        let probes = run.store.series(&key).map_or(0, Series::len);
+        Curve {
+            label: arm_title(&arm.name),
+            ink,
+            dashed: !arm.kept,
+            run: 0,
+            key,
+            smooth: smooth.then(|| window(probes)),
+            band: there.then_some(band),
+        }
+    };
+    run.arms.iter().map(curve).collect()
+}
+
+/// The reference's level of an answer; every arm has the same.
+pub fn reference_level(run: &RunView, answer: &str, scale: Scale) -> Option<f64> {
+    let Some(metric) = scale.reference(answer) else { return Some(0.0) };
+    let first = |arm: &str| Some(run.store.get(Source::Probe, arm, &metric)?.first()?.1);
+    run.arms.iter().find_map(|arm| first(&arm.name))
+}
+
+/// Room around the reference so that noise of a held line does not fill the chart: a little more than
+/// the collapse threshold of 0.05 nats per token.
+fn least_span(run: &RunView, answer: &str, scale: Scale) -> f64 {
+    const PER_TOKEN: f64 = 0.06;
+    let level = |s: Scale| reference_level(run, answer, s).filter(|v| v.abs() > 1e-9);
+    match scale {
+        Scale::PerToken => PER_TOKEN,
+        Scale::Sum | Scale::Change => match (level(Scale::Sum), level(Scale::PerToken)) {
+            (Some(sum), Some(per_token)) => PER_TOKEN * (sum / per_token).abs(),
+            _ => 1.0,
+        },
+    }
+}
+
+/// The six charts below the main ones.
+pub fn small(run: &RunView) -> Vec<Chart> {
+    SMALL.iter().map(|small| small_chart(run, small)).collect()
+}
+
+fn small_chart(run: &RunView, small: &Small) -> Chart {
+    let curve = |arm: &crate::train::event::ArmInfo| Curve {
+        label: arm_title(&arm.name),
+        ink: if arm.kept { Ink::Kept } else { Ink::Twin },
+        dashed: !arm.kept,
+        run: 0,
+        key: Key { source: small.source, arm: arm.name.clone(), metric: small.metric.to_owned() },
+        smooth: small.smooth.then(|| window(run.clock.len()).max(9)),
+        band: None,
+    };
+    Chart {
+        id: small.id,
+        title: small.title,
+        help: small.help,
+        unit: small.unit,
+        measure: "",
+        curves: run.arms.iter().map(curve).collect(),
+        reference: None,
+        shade: false,
+        include: small.include.to_vec(),
+        ceiling: (small.unit == Unit::Share).then_some(1.0),
+        marks: marks(run),
+    }
+}
+
+/// Every chart of a run.
+pub fn all(run: &RunView, scale: Scale, smooth: bool) -> Vec<Chart> {
+    answers(run, scale, smooth).into_iter().chain(small(run)).collect()
+}
+
+/// The range of the y axis for drawn values between `lines` and bands between `bands`. Bands may widen it by as much
+/// as the lines span, no more: the lines are what the chart is about. `head` is the share of the height to keep
+/// free at the top.
+pub fn y_range(
+    chart: &Chart,
+    lines: impl Iterator<Item = f64>,
+    bands: impl Iterator<Item = f64>,
+    head: f64,
+) -> (f64, f64) {
+    let held = chart.include.iter().chain(chart.reference.iter()).copied();
+    let (mut low, mut high) = bounds(lines.chain(held));
+    if !(low.is_finite() && high.is_finite()) {
+        return (0.0, 1.0);
+    }
+    if high - low < 1e-12 {
+        let room = if high == 0.0 { 1.0 } else { high.abs() * 0.5 };
+        (low, high) = (low - room, high + room);
+    }
+    let span = high - low;
+    let (band_low, band_high) = bounds(bands);
+    low = low.min(band_low.max(low - span));
+    high = high.max(band_high.min(high + span));
+    let span = high - low;
+    let head = head.clamp(0.06, 0.6);
+    (low - span * 0.08, high + span * head / (1.0 - head))
+}
+
+fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)))
+}
