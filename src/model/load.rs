@@ -21,8 +21,9 @@ use crate::data::pair::TokenizedPair;
 use crate::kernels::{AttentionSpec, HostMatrix, Weight};
 use crate::quant::QuantFormat;
 
-/// Tokens that one scoring pass takes at most (a longer single pair goes alone).
-const SCORE_TOKENS: usize = 4096;
+/// Tokens that one scoring pass takes at most (a longer single pair goes alone): enough to keep a device busy, few
+/// enough that a probe needs no more memory than training.
+pub const SCORE_TOKENS: usize = 1024;
 
 /// Largest head that the attention shaders hold in workgroup memory.
 const MAX_HEAD_DIM: usize = 256;

@@ -14,4 +14,4 @@ pub mod memory;
 mod rope;
 
 pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};
-pub use load::{LoadOptions, quant_format, read};
+pub use load::{LoadOptions, SCORE_TOKENS, quant_format, read};
