@@ -1,16 +1,15 @@
 //! Do Data, Inspect and Runs show what they should, with and without something to show?
 
+mod recorded;
 mod window;
 
 use std::fs;
 
-use dpop_studio::config::RunDraft;
-use dpop_studio::run::folder::{DeviceRecord, Inputs, RunFolder, RunRecord};
 use dpop_studio::ui::state::{Loaded, PairColumn, Place};
 use eframe::egui::Theme;
 use eframe::egui::accesskit::Role;
 use egui_kittest::kittest::Queryable;
-use window::{SMALL, USUAL, open, open_with, picture, recorded, start, wait};
+use window::{SMALL, USUAL, open, open_with, picture, start, wait};
 
 #[test]
 fn data_shows_the_demo_pairs() {
@@ -31,7 +30,7 @@ fn inspect_says_what_to_do_then_shows_and_sorts_pairs() {
     bench.run_steps(3);
     bench.get_by_label("No probe yet");
     picture(&mut bench, "inspect-empty-dark");
-    start(&mut bench, recorded());
+    start(&mut bench, recorded::events());
     bench.get_by_label("Inspect").click();
     bench.run_steps(3);
     picture(&mut bench, "inspect-dark");
@@ -46,42 +45,21 @@ fn inspect_says_what_to_do_then_shows_and_sorts_pairs() {
 #[test]
 fn inspect_in_light_and_narrow() {
     let mut bench = open(SMALL, Theme::Light);
-    start(&mut bench, recorded());
+    start(&mut bench, recorded::events());
     bench.get_by_label("Inspect").click();
     bench.run_steps(3);
     picture(&mut bench, "inspect-small-light");
-}
-
-fn record() -> RunRecord {
-    let draft = RunDraft {
-        model: Some("/models/tiny-math-llama".into()),
-        data: Some("/data/pairs_train.jsonl".into()),
-        steps: Some(200),
-        ..RunDraft::default()
-    };
-    let config = draft.validate().unwrap();
-    let hash = || "0".repeat(64);
-    let inputs = Inputs { model: hash(), tokenizer: hash(), data: hash(), eval_data: None };
-    let text = |text: &str| text.to_owned();
-    let device = DeviceRecord {
-        name: text("CPU"),
-        kind: text("native"),
-        api: text("Flex"),
-        driver: text(""),
-    };
-    RunRecord::new(config, inputs, device)
 }
 
 #[test]
 fn runs_lists_opens_and_deletes() {
     let mut bench = open_with(USUAL, Theme::Dark, Vec::new(), |folders| {
         let run = folders.runs.join("2026-11-23T10-15-00-pairs_train");
-        drop(RunFolder::create(&run, record()).unwrap());
-        let events = include_str!("fixtures/recorded_run/events.jsonl");
-        fs::write(run.join("events.jsonl"), events).unwrap();
+        recorded::write(&run);
         let torn = folders.runs.join("2026-11-22T09-00-00-other");
         fs::create_dir_all(&torn).unwrap();
-        let half: String = events.lines().take(100).map(|line| format!("{line}\n")).collect();
+        let half: String =
+            recorded::TEXT.lines().take(100).map(|line| format!("{line}\n")).collect();
         fs::write(torn.join("events.jsonl"), half + "{\"event\": \"st").unwrap();
     });
     bench.get_by_label("Runs").click();
@@ -121,7 +99,7 @@ fn an_empty_list_of_runs_says_where_they_come_from() {
 fn every_control_of_every_place_has_a_name() {
     let mut bench = open(USUAL, Theme::Dark);
     bench.state_mut().state().more_settings = true;
-    start(&mut bench, recorded());
+    start(&mut bench, recorded::events());
     for place in Place::ALL {
         bench.state_mut().state().place = place;
         bench.run_steps(3);

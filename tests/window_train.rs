@@ -110,6 +110,18 @@ fn the_keyboard_zooms_moves_reads_and_resets() {
 }
 
 #[test]
+fn everything_that_can_be_saved_is_in_one_menu() {
+    let mut bench = open(SMALL, Theme::Dark);
+    start(&mut bench, recorded());
+    bench.get_by_label("Save…").click();
+    bench.run_steps(4);
+    for what in ["main chart as PNG", "all charts as SVG", "values as CSV", "report as HTML"] {
+        bench.get_by_label_contains(&format!("Save {what}…"));
+    }
+    picture(&mut bench, "train-save-menu-small-dark");
+}
+
+#[test]
 fn the_window_scales_between_100_and_200_per_cent() {
     let mut bench = open([2048.0, 1400.0], Theme::Dark);
     start(&mut bench, recorded());

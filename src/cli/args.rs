@@ -27,6 +27,8 @@ pub enum Command {
     Logprobs(LogprobsArgs),
     /// Say what a preference file holds: rows, schema, skipped rows with reasons, lengths.
     Inspect(InspectArgs),
+    /// Write a run as one HTML page: charts, collapse, final figures, settings.
+    Report(ReportArgs),
     /// Say what a run's record tells: where likelihood was lost, whether forecasts came true, what to try next.
     Review(ReviewArgs),
     /// Forecast the memory of a run: what it needs by part, whether it fits, and what would make it fit.
@@ -148,6 +150,16 @@ pub struct KeepArgs {
     /// Leave out pairs whose rejected answer the model finds the likelier one.
     #[arg(long, requires = "output")]
     pub drop_swapped: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// Folder of the run, finished or going on.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// The page to write; a file of this name is replaced.
+    #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
 }
 
 #[derive(Debug, Args)]

@@ -11,6 +11,7 @@ mod output;
 mod plan;
 mod presets;
 mod progress;
+mod report;
 mod review;
 mod train;
 
@@ -43,6 +44,7 @@ pub fn main(window: Option<OpenWindow>) -> ExitCode {
         Some(Command::Train(args)) => train::run(*args),
         Some(Command::Logprobs(args)) => logprobs::run(&args).map(|()| 0),
         Some(Command::Inspect(args)) => inspect::run(&args).map(|()| 0),
+        Some(Command::Report(args)) => report::run(&args).map(|()| 0),
         Some(Command::Review(args)) => review::run(&args).map(|()| 0),
         Some(Command::Plan(args)) => plan::run(&args).map(|()| 0),
         Some(Command::Devices(args)) => devices::run(&args).map(|()| 0),

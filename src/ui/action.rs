@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::command::Command;
 use super::drop::Dropped;
+use super::export::Export;
 use super::state::Wanted;
 
 /// A wish of a view.
@@ -25,6 +26,7 @@ pub enum Action {
     Delete(PathBuf),
     /// Show in the file manager.
     Reveal(PathBuf),
+    Save(Export),
     DismissCollapse,
     CloseDialog,
     /// Stop and save, then close the window.

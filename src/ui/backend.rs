@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::config::{FIELDS, RunConfig, RunDraft};
 use crate::data::analysis::DiffKind;
 use crate::data::inspect::{self as inspection, InspectReport, TokenReport};
 use crate::model::checkpoint::ModelSummary as Summary;
@@ -242,26 +241,8 @@ pub fn open_run(path: &Path) -> Result<Opened, String> {
     if folder::in_use(path) {
         view.status = crate::report::run_view::Status::Running;
     }
-    let settings = record.map(|record| settings(&record.config)).unwrap_or_default();
+    let settings = record.map(|record| report::settings(&record.config)).unwrap_or_default();
     Ok(Opened { folder: path.to_owned(), view, settings })
-}
-
-/// The configuration as rows: label and value of every option.
-fn settings(config: &RunConfig) -> Vec<(String, String)> {
-    let Ok(serde_json::Value::Object(values)) = serde_json::to_value(RunDraft::from(config)) else {
-        return Vec::new();
-    };
-    let text = |value: &serde_json::Value| match value {
-        serde_json::Value::String(text) => text.clone(),
-        serde_json::Value::Array(items) => {
-            items.iter().filter_map(serde_json::Value::as_str).collect::<Vec<_>>().join(", ")
-        }
-        other => other.to_string(),
-    };
-    let row = |field: &crate::config::Field| {
-        Some((field.label.to_owned(), text(values.get(field.name)?)))
-    };
-    FIELDS.iter().filter_map(row).collect()
 }
 
 /// Removes a run folder. Only what looks like a run is removed, and never one that trains.

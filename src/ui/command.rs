@@ -6,6 +6,7 @@ use eframe::egui::{Key, KeyboardShortcut, Modifiers};
 use crate::report::charts::Scale;
 use crate::report::ruler::Axis;
 
+use super::export::{Export, Format, What};
 use super::state::{Place, State};
 
 /// A user-visible action.
@@ -42,6 +43,12 @@ pub enum Command {
     UsualSize,
     ToggleTheme,
     Palette,
+    SaveMainPng,
+    SaveMainSvg,
+    SaveAllPng,
+    SaveAllSvg,
+    SaveValues,
+    SaveReport,
     OpenRunFolder,
     RefreshRuns,
     Quit,
@@ -187,6 +194,37 @@ pub const TABLE: &[Entry] = &[
         ctrl(Key::Minus),
     ),
     entry(Command::UsualSize, "Usual size", "Scale the window to 100 %", ctrl(Key::Num0)),
+    entry(
+        Command::SaveMainPng,
+        "Save main chart as PNG…",
+        "Chosen and rejected answers as a picture",
+        None,
+    ),
+    entry(
+        Command::SaveMainSvg,
+        "Save main chart as SVG…",
+        "Chosen and rejected answers as a drawing that scales",
+        None,
+    ),
+    entry(Command::SaveAllPng, "Save all charts as PNG…", "Every chart in one picture", None),
+    entry(
+        Command::SaveAllSvg,
+        "Save all charts as SVG…",
+        "Every chart in one drawing that scales",
+        None,
+    ),
+    entry(
+        Command::SaveValues,
+        "Save values as CSV…",
+        "Every series: a row a step, a column a metric",
+        None,
+    ),
+    entry(
+        Command::SaveReport,
+        "Save report as HTML…",
+        "The whole run as one page: charts, collapse, final figures, settings",
+        ctrl_shift(Key::H),
+    ),
     entry(Command::OpenRunFolder, "Open run folder", "Show the run's files", None),
     entry(Command::RefreshRuns, "Refresh runs", "Read the list of runs again", None),
     entry(Command::ToggleTheme, "Switch light and dark", "Change the colours", ctrl(Key::L)),
@@ -207,6 +245,7 @@ impl Command {
             Command::Start => state.can_start(),
             Command::PauseOrResume | Command::Stop => active,
             Command::OpenRunFolder => state.shown_run().folder.is_some(),
+            _ if self.export().is_some() => state.shown_run().folder.is_some(),
             _ => true,
         }
     }
@@ -227,6 +266,20 @@ impl Command {
             Command::ScalePerToken => Some(Scale::PerToken),
             Command::ScaleSum => Some(Scale::Sum),
             Command::ScaleChange => Some(Scale::Change),
+            _ => None,
+        }
+    }
+
+    /// What the command saves.
+    pub fn export(self) -> Option<Export> {
+        let picture = |what, format| Some(Export::Picture { what, format });
+        match self {
+            Command::SaveMainPng => picture(What::Main, Format::Png),
+            Command::SaveMainSvg => picture(What::Main, Format::Svg),
+            Command::SaveAllPng => picture(What::All, Format::Png),
+            Command::SaveAllSvg => picture(What::All, Format::Svg),
+            Command::SaveValues => Some(Export::Values),
+            Command::SaveReport => Some(Export::Report),
             _ => None,
         }
     }

@@ -8,6 +8,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
+use super::export::Export;
 use super::jobs::{Mailbox, Message};
 use super::state::Wanted;
 
@@ -34,6 +35,24 @@ pub fn pick(wanted: Wanted, near: Option<PathBuf>, mailbox: Mailbox) {
         let path = block_on(future).map(|file| file.path().to_owned());
         let no_dialog = path.is_none() && cfg!(target_os = "linux") && begun.elapsed() < NO_DIALOG;
         mailbox.send(Message::Picked { wanted, path, no_dialog });
+    });
+}
+
+/// Asks where to save; the answer comes as [`Message::SaveTo`].
+pub fn save(export: Export, name: &str, near: Option<PathBuf>, mailbox: Mailbox) {
+    let mut dialog = rfd::AsyncFileDialog::new()
+        .set_title(export.title())
+        .set_file_name(name)
+        .add_filter(export.extension().to_uppercase(), &[export.extension()]);
+    if let Some(folder) = near {
+        dialog = dialog.set_directory(folder);
+    }
+    let begun = Instant::now();
+    let future = dialog.save_file();
+    thread::spawn(move || {
+        let path = block_on(future).map(|file| file.path().to_owned());
+        let no_dialog = path.is_none() && cfg!(target_os = "linux") && begun.elapsed() < NO_DIALOG;
+        mailbox.send(Message::SaveTo { export, path, no_dialog });
     });
 }
 

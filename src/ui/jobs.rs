@@ -8,6 +8,7 @@ use eframe::egui::Context;
 
 use super::backend;
 use super::demo::{self, Demo};
+use super::export::{Export, Parcel};
 use super::state::{Opened, Wanted};
 use super::summaries::{DataReport, ModelSummary, RunRow};
 
@@ -33,6 +34,16 @@ pub enum Message {
         result: Result<(), String>,
     },
     Demo(Result<Demo, String>),
+    /// Where an export is to be written.
+    SaveTo {
+        export: Export,
+        path: Option<PathBuf>,
+        no_dialog: bool,
+    },
+    Saved {
+        path: PathBuf,
+        result: Result<(), String>,
+    },
     Picked {
         wanted: Wanted,
         path: Option<PathBuf>,
@@ -91,6 +102,13 @@ impl Mailbox {
         self.spawn(move || {
             let result = backend::delete_run(&folder);
             Message::Deleted { folder, result }
+        });
+    }
+
+    pub fn write(&self, parcel: Parcel, path: PathBuf) {
+        self.spawn(move || {
+            let result = parcel.write(&path);
+            Message::Saved { path, result }
         });
     }
 

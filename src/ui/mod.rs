@@ -11,15 +11,17 @@ mod control_map;
 pub mod demo;
 mod dialogs;
 pub mod drop;
+pub mod export;
 mod fields;
 pub mod form;
 mod jobs;
+pub mod raster;
 pub mod state;
 pub mod summaries;
 mod system_fonts;
 pub mod theme;
 pub mod trainer;
-mod views;
+pub mod views;
 mod widgets;
 
 use std::path::PathBuf;

@@ -136,6 +136,9 @@ impl TokensExt for Context {
     }
 }
 
+/// The interface font, all weights in one file.
+pub const INTER: &[u8] = include_bytes!("../../assets/fonts/InterVariable-subset.ttf");
+
 const MEDIUM: &str = "inter-medium";
 const SEMIBOLD: &str = "inter-semibold";
 const EMOJI: &str = "noto-emoji";
@@ -164,9 +167,8 @@ pub fn install(ctx: &Context) {
 /// Inter in three weights from one variable file, with egui's own fonts and emoji behind it.
 fn fonts() -> FontDefinitions {
     let mut fonts = FontDefinitions::default();
-    let bytes = include_bytes!("../../assets/fonts/InterVariable-subset.ttf");
     for (name, weight) in [("inter", 400.0), (MEDIUM, 520.0), (SEMIBOLD, 620.0)] {
-        let mut data = FontData::from_static(bytes);
+        let mut data = FontData::from_static(INTER);
         data.tweak.coords.push(b"wght", weight);
         fonts.font_data.insert(name.to_owned(), Arc::new(data));
     }

@@ -57,6 +57,7 @@ impl App {
                     self.message("The folder could not be shown", &text);
                 }
             }
+            Action::Save(export) => self.ask_where(export),
             Action::DismissCollapse => self.state.dismissed_collapse = true,
             Action::CloseDialog => self.state.dialog = None,
             Action::SaveAndClose => {
@@ -85,6 +86,9 @@ impl App {
             self.state.axis = axis;
             self.state.hover = None;
             self.reset_charts();
+        }
+        if let Some(export) = command.export() {
+            self.ask_where(export);
         }
         match command {
             Command::Start => self.start(ctx),

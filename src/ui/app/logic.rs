@@ -58,6 +58,17 @@ impl App {
                 }
                 self.list_runs();
             }
+            Message::SaveTo { export, path: Some(path), .. } => self.save(ctx, &export, path),
+            Message::SaveTo { export, path: None, no_dialog: true } => {
+                self.save_beside(ctx, &export)
+            }
+            Message::SaveTo { .. } => {}
+            Message::Saved { path, result: Ok(()) } => {
+                self.state.notify(now, format!("Saved: {}", path.display()), false);
+            }
+            Message::Saved { result: Err(message), .. } => {
+                self.message("It could not be saved", &message);
+            }
             Message::Demo(Ok(demo)) => {
                 self.state.demo = Some(demo);
                 self.fill_with_demo(false);

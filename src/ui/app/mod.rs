@@ -2,6 +2,7 @@
 //! asked for.
 
 mod commands;
+mod exporting;
 mod logic;
 mod opening;
 

@@ -1,6 +1,6 @@
 //! All charts of one run: chosen above rejected, then six small ones, on one x axis and one cursor.
 
-use eframe::egui::{self, Align, Layout, Pos2, RichText, Ui, vec2};
+use eframe::egui::{self, Align, Layout, Popup, Pos2, RichText, Ui, vec2};
 
 use crate::report::charts::{self, Chart, Scale};
 use crate::report::ruler::Axis;
@@ -9,9 +9,11 @@ use crate::report::series::Source;
 use crate::ui::action::{Action, Actions};
 use crate::ui::chart::{ChartResponse, Place, chart_ui, color};
 use crate::ui::chart_cache::ChartCache;
-use crate::ui::command::Command;
+use crate::ui::command::{Command, TABLE};
+use crate::ui::export::{Export, Format, What};
 use crate::ui::state::State;
 use crate::ui::theme::{self, GAP, TokensExt};
+use crate::ui::views::overlays::command_row;
 use crate::ui::views::readings::readings;
 use crate::ui::widgets;
 
@@ -104,7 +106,7 @@ pub fn run_charts_ui(
                 let size = vec2(width, small_card);
                 ui.allocate_ui_with_layout(size, Layout::top_down(Align::Min), |ui| {
                     ui.set_max_width(width);
-                    small_chart(ui, &mut board, chart, small_height);
+                    small_chart(ui, &mut board, chart, small_height, actions);
                 });
             }
         });
@@ -176,6 +178,7 @@ fn footer(ui: &mut Ui, board: &Board<'_>, actions: &mut Actions) {
         }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.spacing_mut().item_spacing.x = 4.0;
+            save_menu(ui, board.run.folder.is_some(), actions);
             let buttons = [
                 (Command::ResetCharts, widgets::Icon::Whole, board.cache.is_zoomed()),
                 (Command::ZoomIn, widgets::Icon::Plus, true),
@@ -190,7 +193,7 @@ fn footer(ui: &mut Ui, board: &Board<'_>, actions: &mut Actions) {
                     actions.push(Action::Run(command));
                 }
             }
-            if ui.available_width() > 220.0 {
+            if ui.available_width() > 230.0 {
                 let words = "Drag to move, Ctrl and wheel to zoom";
                 ui.label(RichText::new(words).size(11.5).color(t.text_faint));
             }
@@ -198,7 +201,26 @@ fn footer(ui: &mut Ui, board: &Board<'_>, actions: &mut Actions) {
     });
 }
 
-fn small_chart(ui: &mut Ui, board: &mut Board<'_>, chart: &Chart, height: f32) {
+/// Everything that can be taken away.
+fn save_menu(ui: &mut Ui, enabled: bool, actions: &mut Actions) {
+    let button = ui.add_enabled_ui(enabled, |ui| widgets::corner_button(ui, "Save…")).inner;
+    Popup::menu(&button).width(280.0).show(|ui| {
+        for command in TABLE.iter().map(|entry| entry.command) {
+            if command.export().is_some() && command_row(ui, command, true) {
+                actions.push(Action::Run(command));
+                ui.close();
+            }
+        }
+    });
+}
+
+fn small_chart(
+    ui: &mut Ui,
+    board: &mut Board<'_>,
+    chart: &Chart,
+    height: f32,
+    actions: &mut Actions,
+) {
     let margin = egui::Margin { left: 12, right: 10, top: 8, bottom: 6 };
     widgets::card_frame(ui.tokens()).inner_margin(margin).show(ui, |ui| {
         ui.set_width(ui.available_width());
@@ -211,7 +233,17 @@ fn small_chart(ui: &mut Ui, board: &mut Board<'_>, chart: &Chart, height: f32) {
                 legend(ui, board, chart, false);
             });
         });
-        board.draw(ui, chart, height, Main::Small);
+        let drawn = board.draw(ui, chart, height, Main::Small);
+        drawn.response.context_menu(|ui| {
+            for (text, format) in [("Save as PNG…", Format::Png), ("Save as SVG…", Format::Svg)]
+            {
+                if ui.button(text).clicked() {
+                    let what = What::Small(chart.id);
+                    actions.push(Action::Save(Export::Picture { what, format }));
+                    ui.close();
+                }
+            }
+        });
     });
 }
 
