@@ -24,7 +24,7 @@ struct Part {
 
 #[derive(Clone)]
 enum Values {
-    Full(Tensor<2>),
+    Full(Box<Tensor<2>>),
     Quantised(Box<Quantised>),
 }
 
@@ -99,7 +99,7 @@ impl Weight {
             HostMatrix::Full { values, .. } => row_blocks(rows, at_once, |first, count| {
                 let own = values[first * cols..(first + count) * cols].to_vec();
                 let data = TensorData::new(own, [count, cols]);
-                Values::Full(Tensor::from_data(data, device))
+                Values::Full(Box::new(Tensor::from_data(data, device)))
             }),
             HostMatrix::Quantised(QuantMatrix { format, codes, scales, .. }) => {
                 let (code_words, scale_words) = (format.code_words(cols), format.scale_words(cols));
@@ -170,7 +170,11 @@ impl Weight {
 impl From<Tensor<2>> for Weight {
     fn from(tensor: Tensor<2>) -> Weight {
         let [rows, cols] = tensor.dims();
-        Weight { parts: vec![Part { first: 0, rows, values: Values::Full(tensor) }], rows, cols }
+        Weight {
+            parts: vec![Part { first: 0, rows, values: Values::Full(Box::new(tensor)) }],
+            rows,
+            cols,
+        }
     }
 }
 
@@ -222,11 +226,11 @@ impl Part {
         let local = ids.clone() - self.first as i64;
         match &self.values {
             Values::Quantised(w) => w.rows(local),
-            Values::Full(w) if !others => w.clone().select(0, local),
+            Values::Full(w) if !others => Tensor::clone(w).select(0, local),
             Values::Full(w) => {
                 let inside = local.clone().clamp(0, self.rows as i64 - 1);
                 let mine: Tensor<2> = local.equal(inside.clone()).float().unsqueeze_dim(1);
-                w.clone().select(0, inside) * mine
+                Tensor::clone(w).select(0, inside) * mine
             }
         }
     }
