@@ -23,7 +23,7 @@ fn demo(file: &str) -> PathBuf {
 }
 
 fn next_token(model: &Model, ids: &[u32], updates: Option<&Updates>) -> u32 {
-    let logits: Tensor<2> = model.logits(ids, updates);
+    let logits: Tensor<2> = model.logits(ids, updates).unwrap();
     let [n, v] = logits.dims();
     let last: Vec<f32> = logits.slice([n - 1..n, 0..v]).into_data().try_to_vec().unwrap();
     let best = last.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();

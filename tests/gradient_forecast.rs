@@ -117,9 +117,9 @@ fn a_small_step_changes_the_chosen_answer_as_forecast() {
         let batch = model.upload(&packed);
         let updates = adapter.upload(layers, model.device(), None);
         let side = |derivatives| {
-            let (_, saved) = model.forward(&batch, &updates);
+            let (_, saved) = model.forward(&batch, &updates).unwrap();
             let weights = entry_weights(&packed, &[derivatives]);
-            adapter.read_grads(model.backward(&batch, &updates, saved, &weights)).unwrap()
+            adapter.read_grads(model.backward(&batch, &updates, saved, &weights).unwrap()).unwrap()
         };
         let (gw, gl) = (side((1.0, 0.0)), side((0.0, 1.0)));
         let products = GradientProducts::of(&gw, &gl);

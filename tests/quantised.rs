@@ -2,7 +2,7 @@
 //! And is a block's error within what its format promises?
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
-use dpop_studio::kernels::Weight;
+use dpop_studio::kernels::{HostMatrix, Weight};
 use dpop_studio::quant::{NF4, QuantFormat, QuantMatrix};
 
 mod common;
@@ -26,6 +26,16 @@ fn values(tensor: Tensor<2>) -> Vec<f32> {
 
 fn matrix(values: &[f32], shape: [usize; 2], device: &Device) -> Tensor<2> {
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn upload(
+    values: &[f32],
+    shape: [usize; 2],
+    format: Option<QuantFormat>,
+    limit: u64,
+    device: &Device,
+) -> Weight {
+    Weight::upload(HostMatrix::encode(values.to_vec(), shape, format), limit, device)
 }
 
 /// `a [n, k] b [k, m]` in f64.
@@ -67,7 +77,7 @@ fn products_are_those_of_the_decoded_matrix() {
             // One part, and parts of 40 rows with a shorter last one.
             for limit in [u64::MAX, format.bytes(40, cols)] {
                 let what = format!("{} on {device:?}, limit {limit}", format.name());
-                let weight = Weight::upload(w.clone(), [rows, cols], Some(format), limit, &device);
+                let weight = upload(&w, [rows, cols], Some(format), limit, &device);
                 assert_eq!(weight.dims(), [rows, cols]);
                 let x = matrix(&x, [n, cols], &device);
                 let dy = matrix(&dy, [n, rows], &device);
@@ -97,7 +107,7 @@ fn rows_are_looked_up_across_parts() {
             let ids: Tensor<1, Int> =
                 Tensor::from_data(TensorData::new(ids.to_vec(), [6]), &device);
             for limit in [u64::MAX, 10 * row_bytes] {
-                let weight = Weight::upload(w.clone(), [rows, cols], format, limit, &device);
+                let weight = upload(&w, [rows, cols], format, limit, &device);
                 assert_eq!(values(weight.rows(&ids)), want, "{format:?} on {device:?}");
             }
         }
@@ -112,7 +122,7 @@ fn parts_of_a_full_matrix_add_up() {
     let y = product(&x, |k, m| w[m * cols + k], [n, cols, rows]);
     let dx = product(&dy, |m, k| w[m * cols + k], [n, rows, cols]);
     for device in devices() {
-        let weight = Weight::upload(w.clone(), [rows, cols], None, 4 * 24 * 7, &device);
+        let weight = upload(&w, [rows, cols], None, 4 * 24 * 7, &device);
         close("forward", &values(weight.forward(&matrix(&x, [n, cols], &device))), &y);
         close("backward", &values(weight.backward(&matrix(&dy, [n, rows], &device))), &dx);
     }

@@ -118,11 +118,11 @@ fn the_tie_trajectory_matches_torch() {
         let factor = if tie { 1.0 + config.lambda / 2.0 } else { 1.0 };
         LossOutput { d_chosen: strict.d_chosen * factor, ..strict }
     };
-    let references = pair_scores(&packed, &read(model.log_probs(&batch, None)).unwrap());
+    let references = pair_scores(&packed, &read(model.log_probs(&batch, None).unwrap()).unwrap());
     let want = trajectory(name);
     for step in 0..STEPS {
         let updates = arm.adapter.upload(model.config.num_layers, model.device(), None);
-        let (logps, saved) = model.forward(&batch, &updates);
+        let (logps, saved) = model.forward(&batch, &updates).unwrap();
         let scores = pair_scores(&packed, &read(logps).unwrap());
         let chosen: f64 = scores.iter().map(|s| s.sums().0).sum::<f64>() / 4.0;
         close(name, step, "chosen", chosen, mean(&want["f32"][step]["chosen_logps"]), 1e-3);
@@ -138,7 +138,7 @@ fn the_tie_trajectory_matches_torch() {
             })
             .collect();
         let weights = entry_weights(&packed, &derivatives);
-        let grads = model.backward(&batch, &updates, saved, &weights);
+        let grads = model.backward(&batch, &updates, saved, &weights).unwrap();
         let grads = arm.adapter.read_grads(grads).unwrap();
         adamw(&mut arm, &grads, step + 1, config.learning_rate, 0.0);
     }

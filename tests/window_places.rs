@@ -6,8 +6,8 @@ mod window;
 use std::fs;
 
 use dpop_studio::ui::state::{Loaded, PairColumn, Place};
-use eframe::egui::Theme;
 use eframe::egui::accesskit::Role;
+use eframe::egui::{Key, Theme};
 use egui_kittest::kittest::Queryable;
 use window::{SMALL, USUAL, open, open_with, picture, start, wait};
 
@@ -32,23 +32,85 @@ fn inspect_says_what_to_do_then_shows_and_sorts_pairs() {
     picture(&mut bench, "inspect-empty-dark");
     start(&mut bench, recorded::events());
     bench.get_by_label("Inspect").click();
+    wait(&mut bench, "a look at the folder", |state| matches!(state.probe, Loaded::Nothing));
+    bench.get_by_label_contains("no record of single tokens");
+    picture(&mut bench, "inspect-sums-dark");
+    bench.get_by_label("Sort by chosen").click();
     bench.run_steps(3);
-    picture(&mut bench, "inspect-dark");
-    bench.get_by_label("Sort by chosen of DPO").click();
+    assert_eq!(bench.state_mut().state().inspect.sort, (PairColumn::Chosen, false));
+    bench.get_by_label("Sort by chosen").click();
     bench.run_steps(3);
-    assert_eq!(bench.state_mut().state().sort, (PairColumn::Chosen(1), false));
-    bench.get_by_label("Sort by chosen of DPO").click();
-    bench.run_steps(3);
-    assert_eq!(bench.state_mut().state().sort, (PairColumn::Chosen(1), true));
+    assert_eq!(bench.state_mut().state().inspect.sort, (PairColumn::Chosen, true));
+}
+
+/// The window with a recorded run in Runs, its pairs in Inspect.
+fn inspecting(size: [f32; 2], theme: Theme) -> window::Bench {
+    let mut bench = open_with(size, theme, Vec::new(), |folders| {
+        let run = folders.runs.join("2026-11-23T10-15-00-pairs_train");
+        recorded::write(&run);
+        recorded::write_probe(&run);
+    });
+    bench.get_by_label("Runs").click();
+    wait(&mut bench, "the list", |state| state.runs.ready().is_some_and(|runs| runs.len() == 1));
+    bench.get_by_label_contains("Run 2026-11-23T10-15-00-pairs_train").click();
+    wait(&mut bench, "the run", |state| matches!(state.opened, Loaded::Ready(_)));
+    bench.get_by_label("Inspect pairs").click();
+    wait(&mut bench, "its tokens", |state| matches!(state.probe, Loaded::Ready(_)));
+    bench
 }
 
 #[test]
-fn inspect_in_light_and_narrow() {
-    let mut bench = open(SMALL, Theme::Light);
-    start(&mut bench, recorded::events());
-    bench.get_by_label("Inspect").click();
+fn a_past_run_is_looked_into_token_by_token() {
+    let mut bench = inspecting([1360.0, 1000.0], Theme::Dark);
+    bench.get_by_label("Where likelihood is lost");
+    bench.get_by_label("step 200");
+    bench.get_by_label("Row 0, token by token");
+    picture(&mut bench, "inspect-tokens-dark");
+    // The figure's numbers are those of the records: DPO's tokens behind the difference fell.
+    let probe = bench.state_mut().state().probe.ready().cloned().unwrap();
+    let behind = |arm: &str| probe.profiles[arm].after.unwrap();
+    let reference = probe.reference_profile.after.unwrap();
+    assert!(behind("dpo") < reference - 0.3 && behind("dpop") > reference - 0.05);
+    let changes = probe.changes("dpo", 0, true);
+    let first = probe.pairs()[0].distance.first_difference;
+    assert!(changes[..=first].iter().all(|c| *c == 0.0) && changes[first + 1] < -0.2);
+
+    bench.get_by_label("Find pairs").focus();
+    bench.run_steps(2);
+    bench.get_by_label("Find pairs").type_text("9 apples");
     bench.run_steps(3);
+    bench.get_by_label_contains("of 32 pairs");
+    bench.get_by_label("Sort by margin").click();
+    bench.run_steps(3);
+    let row = bench.get_all_by_role(Role::Row).last().unwrap();
+    row.click();
+    bench.run_steps(3);
+    assert_ne!(bench.state_mut().state().inspect.pair, 0);
+    picture(&mut bench, "inspect-filtered-dark");
+}
+
+#[test]
+fn the_slider_goes_back_to_an_earlier_probe() {
+    let mut bench = inspecting(SMALL, Theme::Light);
     picture(&mut bench, "inspect-small-light");
+    bench.get_by_label("Step of the probe").focus();
+    bench.run_steps(2);
+    bench.key_press(Key::ArrowLeft);
+    bench.run_steps(2);
+    wait(&mut bench, "step 150", |state| {
+        state.probe.ready().is_some_and(|probe| probe.now.step == 150)
+    });
+    assert_eq!(bench.state_mut().state().inspect.step, Some(150));
+    for _ in 0..3 {
+        bench.key_press(Key::ArrowLeft);
+        bench.run_steps(2);
+    }
+    wait(&mut bench, "step 0", |state| {
+        state.probe.ready().is_some_and(|probe| probe.now.step == 0)
+    });
+    let probe = bench.state_mut().state().probe.ready().cloned().unwrap();
+    assert!(probe.changes("dpo", 3, true).iter().all(|change| *change == 0.0));
+    assert_eq!(bench.unnamed_widgets(), Vec::<String>::new());
 }
 
 #[test]

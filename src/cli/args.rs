@@ -31,6 +31,8 @@ pub enum Command {
     Report(ReportArgs),
     /// Say what a run's record tells: where likelihood was lost, whether forecasts came true, what to try next.
     Review(ReviewArgs),
+    /// Forecast the memory of a run: what it needs by part, whether it fits, and what would make it fit.
+    Plan(Box<PlanArgs>),
     /// List the devices that can train, and which one would be taken.
     Devices(JsonArgs),
     /// List the presets.
@@ -57,6 +59,15 @@ pub struct TrainArgs {
     /// Speak the window's protocol: events on stdout, commands on stdin; stop when stdin closes.
     #[arg(long, hide = true)]
     pub worker: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct PlanArgs {
+    #[command(flatten)]
+    pub draft: RunDraft,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub json: bool,
 }
 
 #[derive(Debug, Args)]

@@ -70,7 +70,8 @@ fn limits(adapter: &AdapterInfo) -> String {
     let mib = |bytes: u64| bytes >> 20;
     let yes = |flag| if flag { "yes" } else { "no" };
     format!(
-        "buffer {} MiB, binding {} MiB, workgroup {} invocations and {} KiB, f16 {}, subgroups {}",
+        "memory {}, buffer {} MiB, binding {} MiB, workgroup {} invocations and {} KiB, f16 {}, subgroups {}",
+        adapter.memory_bytes.map_or("unknown".to_owned(), |bytes| format!("{} MiB", mib(bytes))),
         mib(adapter.max_buffer_bytes),
         mib(adapter.max_binding_bytes),
         adapter.max_workgroup_invocations,

@@ -8,6 +8,7 @@ mod forecast_text;
 mod inspect;
 mod logprobs;
 mod output;
+mod plan;
 mod presets;
 mod progress;
 mod report;
@@ -45,6 +46,7 @@ pub fn main(window: Option<OpenWindow>) -> ExitCode {
         Some(Command::Inspect(args)) => inspect::run(&args).map(|()| 0),
         Some(Command::Report(args)) => report::run(&args).map(|()| 0),
         Some(Command::Review(args)) => review::run(&args).map(|()| 0),
+        Some(Command::Plan(args)) => plan::run(&args).map(|()| 0),
         Some(Command::Devices(args)) => devices::run(&args).map(|()| 0),
         Some(Command::Presets(args)) => presets::run(&args).map(|()| 0),
     };

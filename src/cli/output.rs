@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::config::Complaint;
 use crate::run::durable::FileError;
 use crate::worker::session::SessionError;
 
@@ -22,6 +23,11 @@ pub enum CliError {
 impl CliError {
     pub fn input(error: impl Into<anyhow::Error>) -> CliError {
         CliError::Input(vec![format!("{:#}", error.into())])
+    }
+
+    /// Options that cannot be used, one line each.
+    pub fn complaints(complaints: Vec<Complaint>) -> CliError {
+        CliError::Input(complaints.iter().map(ToString::to_string).collect())
     }
 
     pub fn failure(error: impl Into<anyhow::Error>) -> CliError {

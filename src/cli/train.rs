@@ -50,9 +50,7 @@ fn job(args: TrainArgs) -> Result<Job, CliError> {
             "--resume goes on with the options in run.json and takes no others. Leave them out, or start a new run."
         ))),
         None => {
-            let config = args.draft.validate().map_err(|complaints| {
-                CliError::Input(complaints.iter().map(ToString::to_string).collect())
-            })?;
+            let config = args.draft.validate().map_err(CliError::complaints)?;
             Ok(Job::New { config: Box::new(config), run: args.run })
         }
     }

@@ -18,9 +18,9 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
 pub use cube::set_autotune;
-pub use head::{head_log_probs, head_log_probs_grad};
+pub use head::{LOGITS_BLOCK, head_log_probs, head_log_probs_grad};
 pub use shader::SHADERS;
-pub use weight::Weight;
+pub use weight::{HostMatrix, Weight};
 
 use crate::quant::QuantFormat;
 

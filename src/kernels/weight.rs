@@ -24,7 +24,7 @@ struct Part {
 
 #[derive(Clone)]
 enum Values {
-    Full(Tensor<2>),
+    Full(Box<Tensor<2>>),
     Quantised(Box<Quantised>),
 }
 
@@ -36,6 +36,15 @@ struct Quantised {
     spec: QuantSpec,
 }
 
+/// Parts of `at_once` rows, each from its first row and count.
+fn row_blocks(rows: usize, at_once: usize, values: impl Fn(usize, usize) -> Values) -> Vec<Part> {
+    let parts = (0..rows).step_by(at_once).map(|first| {
+        let count = at_once.min(rows - first);
+        Part { first, rows: count, values: values(first, count) }
+    });
+    parts.collect()
+}
+
 /// Words as the device's 32-bit integers: the bits are what counts.
 fn words(values: Vec<u32>, rows: usize, device: &Device) -> Tensor<2, Int> {
     let width = values.len() / rows.max(1);
@@ -43,42 +52,77 @@ fn words(values: Vec<u32>, rows: usize, device: &Device) -> Tensor<2, Int> {
     Tensor::from_data(data, (device, DType::I32))
 }
 
-impl Weight {
-    /// Uploads row-major `values`, quantised where `format` says so, in parts of at most `limit` bytes.
-    pub fn upload(
-        values: Vec<f32>,
-        [rows, cols]: [usize; 2],
-        format: Option<QuantFormat>,
-        limit: u64,
-        device: &Device,
-    ) -> Weight {
-        let row_bytes = format.map_or(4 * cols as u64, |f| f.bytes(1, cols)).max(1);
-        let at_once =
-            usize::try_from(limit / row_bytes).unwrap_or(usize::MAX).clamp(1, rows.max(1));
-        if format.is_none() && at_once >= rows {
-            // The usual case; the vector moves.
-            return Weight::from(Tensor::from_data(TensorData::new(values, [rows, cols]), device));
+/// A matrix on the host in the form in which the device is to hold it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum HostMatrix {
+    Full { values: Vec<f32>, rows: usize, cols: usize },
+    Quantised(QuantMatrix),
+}
+
+impl HostMatrix {
+    /// Row-major values, quantised where `format` says so.
+    pub fn encode(values: Vec<f32>, [rows, cols]: [usize; 2], format: Option<QuantFormat>) -> Self {
+        match format {
+            None => HostMatrix::Full { values, rows, cols },
+            Some(format) => HostMatrix::Quantised(QuantMatrix::encode(&values, rows, cols, format)),
         }
-        let parts = (0..rows).step_by(at_once).map(|first| {
-            let count = at_once.min(rows - first);
-            let own = &values[first * cols..(first + count) * cols];
-            let values = match format {
-                None => {
-                    let data = TensorData::new(own.to_vec(), [count, cols]);
-                    Values::Full(Tensor::from_data(data, device))
-                }
-                Some(format) => {
-                    let matrix = QuantMatrix::encode(own, count, cols, format);
+    }
+
+    fn dims(&self) -> [usize; 2] {
+        match self {
+            HostMatrix::Full { rows, cols, .. } => [*rows, *cols],
+            HostMatrix::Quantised(matrix) => [matrix.rows, matrix.cols],
+        }
+    }
+
+    fn row_bytes(&self) -> u64 {
+        match self {
+            HostMatrix::Full { cols, .. } => 4 * *cols as u64,
+            HostMatrix::Quantised(matrix) => matrix.format.bytes(1, matrix.cols),
+        }
+    }
+}
+
+impl Weight {
+    /// Uploads a matrix in parts of at most `limit` bytes.
+    pub fn upload(matrix: HostMatrix, limit: u64, device: &Device) -> Weight {
+        let [rows, cols] = matrix.dims();
+        let fit = usize::try_from(limit / matrix.row_bytes().max(1)).unwrap_or(usize::MAX);
+        let at_once = fit.clamp(1, rows.max(1));
+        // The usual case: one part, and the vectors move.
+        let whole = at_once >= rows;
+        let parts = match matrix {
+            HostMatrix::Full { values, .. } if whole => {
+                let data = TensorData::new(values, [rows, cols]);
+                return Weight::from(Tensor::from_data(data, device));
+            }
+            HostMatrix::Full { values, .. } => row_blocks(rows, at_once, |first, count| {
+                let own = values[first * cols..(first + count) * cols].to_vec();
+                let data = TensorData::new(own, [count, cols]);
+                Values::Full(Box::new(Tensor::from_data(data, device)))
+            }),
+            HostMatrix::Quantised(QuantMatrix { format, codes, scales, .. }) => {
+                let (code_words, scale_words) = (format.code_words(cols), format.scale_words(cols));
+                let upload = |codes, scales, count| {
                     Values::Quantised(Box::new(Quantised {
-                        codes: words(matrix.codes, count, device),
-                        scales: words(matrix.scales, count, device),
+                        codes: words(codes, count, device),
+                        scales: words(scales, count, device),
                         spec: QuantSpec { format, rows: count, cols },
                     }))
+                };
+                if whole {
+                    vec![Part { first: 0, rows, values: upload(codes, scales, rows) }]
+                } else {
+                    row_blocks(rows, at_once, |first, count| {
+                        let own = |all: &[u32], width| {
+                            all[first * width..(first + count) * width].to_vec()
+                        };
+                        upload(own(&codes, code_words), own(&scales, scale_words), count)
+                    })
                 }
-            };
-            Part { first, rows: count, values }
-        });
-        Weight { parts: parts.collect(), rows, cols }
+            }
+        };
+        Weight { parts, rows, cols }
     }
 
     /// Output and input width.
@@ -126,7 +170,11 @@ impl Weight {
 impl From<Tensor<2>> for Weight {
     fn from(tensor: Tensor<2>) -> Weight {
         let [rows, cols] = tensor.dims();
-        Weight { parts: vec![Part { first: 0, rows, values: Values::Full(tensor) }], rows, cols }
+        Weight {
+            parts: vec![Part { first: 0, rows, values: Values::Full(Box::new(tensor)) }],
+            rows,
+            cols,
+        }
     }
 }
 
@@ -178,11 +226,11 @@ impl Part {
         let local = ids.clone() - self.first as i64;
         match &self.values {
             Values::Quantised(w) => w.rows(local),
-            Values::Full(w) if !others => w.clone().select(0, local),
+            Values::Full(w) if !others => Tensor::clone(w).select(0, local),
             Values::Full(w) => {
                 let inside = local.clone().clamp(0, self.rows as i64 - 1);
                 let mine: Tensor<2> = local.equal(inside.clone()).float().unsqueeze_dim(1);
-                w.clone().select(0, inside) * mine
+                Tensor::clone(w).select(0, inside) * mine
             }
         }
     }

@@ -2,8 +2,10 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::block::{Block, BlockGrads, BlockSaved, BlockUpdates, Context};
+use super::block::{BlockGrads, BlockSaved, BlockUpdates, Context};
+use super::blocks::{Blocks, Order};
 use super::config::{ModelConfig, Rope};
+use super::error::ModelError;
 use super::layout::{PackedBatch, PairEntries};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{
@@ -17,7 +19,7 @@ pub struct Model {
     pub(super) device: Device,
     /// `[V, D]`
     pub(super) embedding: Weight,
-    pub(super) blocks: Vec<Block>,
+    pub(super) blocks: Blocks,
     pub(super) norm: Tensor<1>,
     /// `[V, D]`; the embedding itself where the two are tied.
     pub(super) head: Weight,
@@ -133,20 +135,27 @@ impl Model {
         batch: &DeviceBatch,
         updates: Option<&Updates>,
         mut keep: impl FnMut(BlockSaved),
-    ) -> Tensor<2> {
-        let mut x = self.embedding.rows(&batch.ids); // [N, D]
-        for (i, block) in self.blocks.iter().enumerate() {
-            let own = updates.map(|all| &all.0[i]);
+    ) -> Result<Tensor<2>, ModelError> {
+        let x = self.embedding.rows(&batch.ids); // [N, D]
+        let x = self.blocks.fold(Order::Forward, x, |x, layer, block| {
+            let own = updates.map(|all| &all.0[layer]);
             let (next, saved) = block.forward(x, &batch.context, own);
             keep(saved);
-            x = next;
-        }
-        x.select(0, batch.entry_rows.clone())
+            next
+        })?;
+        Ok(x.select(0, batch.entry_rows.clone()))
     }
 
     /// Log-probabilities of the batch's entries, `[E]` (nats).
-    pub fn log_probs(&self, batch: &DeviceBatch, updates: Option<&Updates>) -> Tensor<1> {
-        self.entry_states(batch, updates).1
+    ///
+    /// # Errors
+    /// Here and below: when a streamed block cannot be read.
+    pub fn log_probs(
+        &self,
+        batch: &DeviceBatch,
+        updates: Option<&Updates>,
+    ) -> Result<Tensor<1>, ModelError> {
+        Ok(self.entry_states(batch, updates)?.1)
     }
 
     /// The hidden states from which the batch's entries are predicted, as the head sees them (behind the final norm),
@@ -155,22 +164,26 @@ impl Model {
         &self,
         batch: &DeviceBatch,
         updates: Option<&Updates>,
-    ) -> (Tensor<2>, Tensor<1>) {
-        let x = self.hidden(batch, updates, drop);
+    ) -> Result<(Tensor<2>, Tensor<1>), ModelError> {
+        let x = self.hidden(batch, updates, drop)?;
         let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
         let logps = head_log_probs(&h, &self.head, &batch.targets);
-        (h, logps)
+        Ok((h, logps))
     }
 
     /// [`Self::log_probs`], keeping what [`Self::backward`] needs.
-    pub fn forward(&self, batch: &DeviceBatch, updates: &Updates) -> (Tensor<1>, Saved) {
-        let mut blocks = Vec::with_capacity(self.blocks.len());
-        let x = self.hidden(batch, Some(updates), |saved| blocks.push(saved));
+    pub fn forward(
+        &self,
+        batch: &DeviceBatch,
+        updates: &Updates,
+    ) -> Result<(Tensor<1>, Saved), ModelError> {
+        let mut blocks = Vec::with_capacity(self.config.num_layers);
+        let x = self.hidden(batch, Some(updates), |saved| blocks.push(saved))?;
         let eps = self.config.rms_norm_eps;
         let h = rms_norm(&x, &self.norm, eps); // [E, D]
         let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets);
         let entry_grads = rms_norm_backward(&x, &self.norm, grads, eps);
-        (logps, Saved { blocks, entry_grads })
+        Ok((logps, Saved { blocks, entry_grads }))
     }
 
     /// Gradients of the updates, given each entry's factor `[E]` (see [`entry_weights`]).
@@ -178,24 +191,25 @@ impl Model {
         &self,
         batch: &DeviceBatch,
         updates: &Updates,
-        saved: Saved,
+        mut saved: Saved,
         weights: &[f32],
-    ) -> Vec<BlockGrads> {
+    ) -> Result<Vec<BlockGrads>, ModelError> {
         let weights = TensorData::new(weights.to_vec(), [weights.len()]);
         let weights: Tensor<1> = Tensor::from_data(weights, &self.device);
-        let mut dx = scatter_entries(saved.entry_grads, weights, &batch.map); // [N, D]
-        let mut grads = Vec::with_capacity(self.blocks.len());
-        for ((block, saved), own) in self.blocks.iter().zip(saved.blocks).zip(&updates.0).rev() {
-            let (next, block_grads) = block.backward(saved, dx, &batch.context, own);
-            grads.push(block_grads);
-            dx = next;
-        }
+        let dx = scatter_entries(saved.entry_grads, weights, &batch.map); // [N, D]
+        let mut grads = Vec::with_capacity(self.config.num_layers);
+        self.blocks.fold(Order::Backward, dx, |dx, layer, block| {
+            let Some(saved) = saved.blocks.pop() else { return dx };
+            let (next, own) = block.backward(saved, dx, &batch.context, &updates.0[layer]);
+            grads.push(own);
+            next
+        })?;
         grads.reverse();
-        grads
+        Ok(grads)
     }
 
     /// Logits `[N, V]` at every token of one plain sequence; for tests and text generation.
-    pub fn logits(&self, ids: &[u32], updates: Option<&Updates>) -> Tensor<2> {
+    pub fn logits(&self, ids: &[u32], updates: Option<&Updates>) -> Result<Tensor<2>, ModelError> {
         // A sequence is a pair whose answers are equal up to the end: one shared prefix.
         let pair = TokenizedPair {
             row: 0,
@@ -207,8 +221,8 @@ impl Model {
         packed.entry_rows = (0..ids.len() as i32).collect();
         packed.targets = vec![0; ids.len()];
         let batch = self.upload(&packed);
-        let x = self.hidden(&batch, updates, drop);
+        let x = self.hidden(&batch, updates, drop)?;
         let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
-        self.head.forward(&h)
+        Ok(self.head.forward(&h))
     }
 }

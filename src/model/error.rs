@@ -105,6 +105,12 @@ pub enum ModelError {
     NonFinite { tensor: String, count: usize, total: usize },
 
     #[error(
+        "{} cannot hold the streamed weights: {source}. Free some space there, or keep the weights on the device \
+         (--weights resident).", .path.display()
+    )]
+    Spill { path: PathBuf, source: std::io::Error },
+
+    #[error(
         "The model has no tensor named {tensor}. This is a fault of the program; please report it."
     )]
     NoSuchTensor { tensor: String },

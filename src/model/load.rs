@@ -2,14 +2,15 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
 use super::block::Block;
-use super::checkpoint::{Checkpoint, HostTensor, expected_tensors};
+use super::blocks::Blocks;
+use super::checkpoint::{Checkpoint, HostTensor, Spill, expected_tensors};
 use super::config::ModelConfig;
 use super::decoder::{Model, PairScore, Updates, pair_scores};
 use super::error::ModelError;
@@ -17,11 +18,12 @@ use super::layout::PackedBatch;
 use super::linear::Linear;
 use crate::config::BasePrecision;
 use crate::data::pair::TokenizedPair;
-use crate::kernels::{AttentionSpec, Weight};
+use crate::kernels::{AttentionSpec, HostMatrix, Weight};
 use crate::quant::QuantFormat;
 
-/// Tokens that one scoring pass takes at most (a longer single pair goes alone).
-const SCORE_TOKENS: usize = 4096;
+/// Tokens that one scoring pass takes at most (a longer single pair goes alone): enough to keep a device busy, few
+/// enough that a probe needs no more memory than training.
+pub const SCORE_TOKENS: usize = 1024;
 
 /// Largest head that the attention shaders hold in workgroup memory.
 const MAX_HEAD_DIM: usize = 256;
@@ -40,17 +42,20 @@ pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
 }
 
 /// How weights lie on the device.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Linear layers in this format, embedding and head in 8 bits; `None`: all in f32.
     pub format: Option<QuantFormat>,
     /// Bytes of one buffer at most; larger matrices are split into row blocks.
     pub binding_limit: u64,
+    /// Blocks come to the device when they compute; quantised ones wait in a temporary file in this folder.
+    /// `None`: all blocks stay on the device.
+    pub stream: Option<PathBuf>,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { format: None, binding_limit: u64::MAX }
+        LoadOptions { format: None, binding_limit: u64::MAX, stream: None }
     }
 }
 
@@ -61,24 +66,49 @@ impl LoadOptions {
     }
 }
 
-struct Loader<'a> {
-    source: &'a TensorSource<'a>,
-    config: &'a ModelConfig,
-    device: &'a Device,
+/// Makes the parts of a model on its device.
+pub struct Loader<'a> {
+    source: Box<TensorSource<'a>>,
+    config: ModelConfig,
+    device: Device,
     options: LoadOptions,
+    spill: Option<Spill>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    fn new(
+        source: Box<TensorSource<'a>>,
+        config: ModelConfig,
+        device: &Device,
+        options: LoadOptions,
+    ) -> Result<Loader<'a>, ModelError> {
+        let spill = match (&options.stream, options.format) {
+            (Some(folder), Some(_)) => Some(Spill::create(folder)?),
+            _ => None,
+        };
+        Ok(Loader { source, config, device: device.clone(), options, spill })
+    }
+
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
     fn matrix(&self, name: &str, format: Option<QuantFormat>) -> Result<Weight, ModelError> {
-        let host = (self.source)(name)?;
-        let shape = [host.shape[0], host.shape[1]];
-        Ok(Weight::upload(host.values, shape, format, self.options.binding_limit, self.device))
+        let make = || {
+            let host = (self.source)(name)?;
+            Ok(HostMatrix::encode(host.values, [host.shape[0], host.shape[1]], format))
+        };
+        let matrix = match &self.spill {
+            Some(spill) => spill.matrix(name, make)?,
+            None => make()?,
+        };
+        Ok(Weight::upload(matrix, self.options.binding_limit, &self.device))
     }
 
     fn vector(&self, name: &str) -> Result<Tensor<1>, ModelError> {
         let host = (self.source)(name)?;
         let shape = [host.values.len()];
-        Ok(Tensor::from_data(TensorData::new(host.values, shape), self.device))
+        Ok(Tensor::from_data(TensorData::new(host.values, shape), &self.device))
     }
 
     fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
@@ -87,8 +117,9 @@ impl Loader<'_> {
         Ok(Linear { weight, bias })
     }
 
-    fn block(&self, layer: usize) -> Result<Block, ModelError> {
-        let c = self.config;
+    /// One block on the device.
+    pub fn block(&self, layer: usize) -> Result<Block, ModelError> {
+        let c = &self.config;
         let name = |part: &str| format!("model.layers.{layer}.{part}");
         let norm = |part: &str| self.vector(&name(&format!("{part}.weight")));
         let attention = |part: &str, bias| self.linear(&name(&format!("self_attn.{part}")), bias);
@@ -118,6 +149,41 @@ impl Loader<'_> {
     }
 }
 
+/// All of a model but its blocks.
+struct Tables {
+    config: ModelConfig,
+    device: Device,
+    embedding: Weight,
+    norm: Tensor<1>,
+    head: Weight,
+}
+
+impl Loader<'_> {
+    fn blocks(&self) -> Result<Vec<Block>, ModelError> {
+        (0..self.config.num_layers).map(|layer| self.block(layer)).collect()
+    }
+
+    fn tables(&self) -> Result<Tables, ModelError> {
+        let format = self.options.table_format();
+        let embedding = self.matrix("model.embed_tokens.weight", format)?;
+        let norm = self.vector("model.norm.weight")?;
+        let head = if self.config.tie_word_embeddings {
+            embedding.clone()
+        } else {
+            self.matrix("lm_head.weight", format)?
+        };
+        let (config, device) = (self.config.clone(), self.device.clone());
+        Ok(Tables { config, device, embedding, norm, head })
+    }
+}
+
+impl Tables {
+    fn model(self, blocks: Blocks) -> Model {
+        let Tables { config, device, embedding, norm, head } = self;
+        Model { config, device, embedding, blocks, norm, head }
+    }
+}
+
 impl Model {
     /// Reads a Hugging Face folder onto `device`.
     ///
@@ -134,10 +200,19 @@ impl Model {
             });
         }
         let checkpoint = Checkpoint::open(dir, &config)?;
-        Model::build(config, device, options, &|name| checkpoint.tensor(name))
+        let streamed = options.stream.is_some();
+        let source = Box::new(move |name: &str| checkpoint.tensor(name));
+        let loader = Loader::new(source, config, device, options)?;
+        let tables = loader.tables()?;
+        let blocks = if streamed {
+            Blocks::Streamed(Box::new(loader))
+        } else {
+            Blocks::Resident(loader.blocks()?)
+        };
+        Ok(tables.model(blocks))
     }
 
-    /// Puts a model together from any source of tensors.
+    /// Puts a model together from any source of tensors; all blocks stay on the device.
     ///
     /// # Errors
     /// Those of the source.
@@ -145,20 +220,11 @@ impl Model {
         config: ModelConfig,
         device: &Device,
         options: LoadOptions,
-        source: &TensorSource,
+        source: impl Fn(&str) -> Result<HostTensor, ModelError>,
     ) -> Result<Model, ModelError> {
-        let loader = Loader { source, config: &config, device, options };
-        let table = options.table_format();
-        let embedding = loader.matrix("model.embed_tokens.weight", table)?;
-        let blocks =
-            (0..config.num_layers).map(|i| loader.block(i)).collect::<Result<Vec<_>, _>>()?;
-        let norm = loader.vector("model.norm.weight")?;
-        let head = if config.tie_word_embeddings {
-            embedding.clone()
-        } else {
-            loader.matrix("lm_head.weight", table)?
-        };
-        Ok(Model { config, device: device.clone(), embedding, blocks, norm, head })
+        let loader = Loader::new(Box::new(source), config, device, options)?;
+        let tables = loader.tables()?;
+        Ok(tables.model(Blocks::Resident(loader.blocks()?)))
     }
 
     /// A model with seeded random weights of standard deviation `spread` (norms around 1): for self-tests and
@@ -175,7 +241,7 @@ impl Model {
     ) -> Result<Model, ModelError> {
         let shapes: HashMap<String, Vec<usize>> = expected_tensors(&config).into_iter().collect();
         let counter = Cell::new(seed);
-        Model::build(config, device, options, &|name| {
+        Model::build(config, device, options, |name| {
             counter.set(counter.get() + 1);
             let shape = shapes.get(name).cloned().unwrap_or_default();
             let centre = if shape.len() == 1 { 1.0 } else { 0.0 };
@@ -217,7 +283,7 @@ impl Model {
         packed: &PackedBatch,
         updates: Option<&Updates>,
     ) -> anyhow::Result<Vec<PairScore>> {
-        let logps = self.log_probs(&self.upload(packed), updates);
+        let logps = self.log_probs(&self.upload(packed), updates)?;
         Ok(pair_scores(packed, &read(logps)?))
     }
 }

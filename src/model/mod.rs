@@ -1,6 +1,7 @@
 //! Llama-family decoders read from Hugging Face folders.
 
 pub mod block;
+mod blocks;
 pub mod checkpoint;
 pub mod config;
 mod decoder;
@@ -9,7 +10,8 @@ mod json_fields;
 pub mod layout;
 pub mod linear;
 mod load;
+pub mod memory;
 mod rope;
 
 pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};
-pub use load::{LoadOptions, quant_format, read};
+pub use load::{LoadOptions, SCORE_TOKENS, quant_format, read};

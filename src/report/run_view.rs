@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
-use crate::train::event::{ArmInfo, ArmMetrics, Event, ProbePair};
+use crate::train::event::{ArmInfo, ArmMetrics, Event, PairGradients, ProbePair};
 
 use super::ruler::{Axis, Ruler};
 use super::series::{Series, Source, Store};
@@ -72,6 +72,22 @@ pub struct Pace {
     pub memory_bytes: u64,
 }
 
+/// What the next update would do to an arm's probe pairs, as of its newest forecast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Forecast {
+    pub step: usize,
+    /// Share of the pairs whose chosen answer a step of plain DPO would lower.
+    pub share: f64,
+    pub pairs: Vec<PairGradients>,
+}
+
+impl Forecast {
+    /// How many chosen answers a step of the arm's own loss would lower.
+    pub fn falling(&self) -> usize {
+        self.pairs.iter().filter(|pair| pair.falls).count()
+    }
+}
+
 /// One run, folded from events.
 #[derive(Clone, Debug, Default)]
 pub struct RunView {
@@ -95,6 +111,8 @@ pub struct RunView {
     /// (step, training seconds) of recent steps, for the remaining time.
     recent: VecDeque<(usize, f64)>,
     pub collapses: Vec<Collapse>,
+    /// By arm.
+    pub forecasts: BTreeMap<String, Forecast>,
     pub warnings: Vec<String>,
     pub last_checkpoint: Option<(usize, PathBuf)>,
     /// Probe pairs by arm, from the newest probe that carried them, and its step.
@@ -121,7 +139,9 @@ impl RunView {
                     self.pairs_step = step;
                 }
             }
-            Event::Forecast { .. } => {}
+            Event::Forecast { step, arm, share, pairs, .. } => {
+                self.forecasts.insert(arm, Forecast { step, share, pairs });
+            }
             Event::Checkpoint { step, path } => self.last_checkpoint = Some((step, path)),
             Event::Warning { message } => self.warnings.push(message),
             Event::Collapse { step, arm, chosen_per_token, reference_per_token, message } => {
@@ -189,6 +209,7 @@ impl RunView {
         self.step = from_step;
         self.recent.clear();
         self.collapses.retain(|c| c.step <= from_step);
+        self.forecasts.retain(|_, forecast| forecast.step <= from_step);
         self.arms = arms;
         self.arms.sort_by_key(|arm| !arm.kept);
     }
@@ -246,6 +267,12 @@ impl RunView {
     /// Done share of the run, in 0..=1.
     pub fn progress(&self) -> f32 {
         if self.steps == 0 { 0.0 } else { (self.step as f32 / self.steps as f32).clamp(0.0, 1.0) }
+    }
+
+    /// Updates made at the newest probe.
+    pub fn last_probe(&self) -> Option<usize> {
+        let kept = self.kept()?;
+        Some(self.store.get(Source::Probe, &kept.name, "logps/chosen")?.last()?.0 as usize)
     }
 
     /// The arm whose adapter is exported.

@@ -205,6 +205,11 @@ pub fn default_root() -> Result<PathBuf, FolderError> {
     Ok(dirs.data_dir().join("runs"))
 }
 
+/// Where large temporary files go: the runs' own disk, not a temporary folder that may lie in memory.
+pub fn scratch_root() -> Result<PathBuf, FolderError> {
+    default_root()
+}
+
 /// Makes an empty folder for a new run on `data` under `root`, named by local time and file:
 /// `2026-11-23T10-15-00-mydata`. Two runs in one second get `-2`, `-3`, ..
 pub fn new_run_path(root: &Path, data: &Path) -> Result<PathBuf, FolderError> {

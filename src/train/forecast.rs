@@ -59,7 +59,7 @@ impl Trainer {
         let mut sides = Vec::with_capacity(2);
         let mut loss = None;
         for derivatives in [(1.0, 0.0), (0.0, 1.0)] {
-            let (logps, saved) = self.model.forward(&batch, updates);
+            let (logps, saved) = self.model.forward(&batch, updates)?;
             if loss.is_none() {
                 let score = pair_scores(&packed, &read(logps)?).into_iter().next();
                 let objective = &self.arms[arm].objective;
@@ -68,7 +68,7 @@ impl Trainer {
                 loss = logps.map(|logps| objective.evaluate(&logps));
             }
             let weights = entry_weights(&packed, &[derivatives]);
-            let grads = self.model.backward(&batch, updates, saved, &weights);
+            let grads = self.model.backward(&batch, updates, saved, &weights)?;
             sides.push(self.state.arms[arm].adapter.read_grads(grads)?);
         }
         let loss = loss.ok_or_else(|| anyhow::anyhow!("probe row {} has no tokens", pair.row))?;

@@ -213,7 +213,7 @@ impl Trainer {
         if indices.iter().all(|i| self.state.references.contains_key(i)) {
             return Ok(());
         }
-        let scores = pair_scores(packed, &read(self.model.log_probs(batch, None))?);
+        let scores = pair_scores(packed, &read(self.model.log_probs(batch, None)?)?);
         for (&i, score) in indices.iter().zip(&scores) {
             let (chosen, rejected) = score.sums();
             self.state.references.entry(i).or_insert(Reference { chosen, rejected });
@@ -234,7 +234,7 @@ impl Trainer {
         results: &mut Vec<PairResult>,
     ) -> anyhow::Result<()> {
         let Arm { objective, updates, .. } = &self.arms[arm];
-        let (logps, saved) = self.model.forward(batch, updates);
+        let (logps, saved) = self.model.forward(batch, updates)?;
         let scores = pair_scores(packed, &read(logps)?);
         let mut derivatives = Vec::with_capacity(indices.len());
         for (&i, score) in indices.iter().zip(&scores) {
@@ -248,7 +248,7 @@ impl Trainer {
             results.push(result);
         }
         let weights = entry_weights(packed, &derivatives);
-        let block_grads = self.model.backward(batch, updates, saved, &weights);
+        let block_grads = self.model.backward(batch, updates, saved, &weights)?;
         let own = self.state.arms[arm].adapter.read_grads(block_grads)?;
         for (sum, g) in grads.iter_mut().zip(own) {
             *sum += g;

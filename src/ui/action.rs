@@ -21,6 +21,10 @@ pub enum Action {
     TakeTyped(Wanted, String),
     Preset(String),
     SelectRun(PathBuf),
+    /// Look into the pairs of the opened run, or of the window's own.
+    Inspect {
+        opened: bool,
+    },
     ResumeRun(PathBuf),
     AskDelete(PathBuf),
     Delete(PathBuf),

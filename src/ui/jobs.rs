@@ -1,6 +1,7 @@
 //! Work off the window's thread, and the mailbox its results come back through.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
 
@@ -9,6 +10,7 @@ use eframe::egui::Context;
 use super::backend;
 use super::demo::{self, Demo};
 use super::export::{Export, Parcel};
+use super::probe::{self, ProbeSource, ProbeView};
 use super::state::{Opened, Wanted};
 use super::summaries::{DataReport, ModelSummary, RunRow};
 
@@ -34,6 +36,10 @@ pub enum Message {
         result: Result<(), String>,
     },
     Demo(Result<Demo, String>),
+    Probe {
+        ticket: u64,
+        result: Result<Option<Box<ProbeView>>, String>,
+    },
     /// Where an export is to be written.
     SaveTo {
         export: Export,
@@ -102,6 +108,19 @@ impl Mailbox {
         self.spawn(move || {
             let result = backend::delete_run(&folder);
             Message::Deleted { folder, result }
+        });
+    }
+
+    pub fn read_probe(
+        &self,
+        ticket: u64,
+        folder: PathBuf,
+        step: Option<usize>,
+        known: Option<Arc<ProbeSource>>,
+    ) {
+        self.spawn(move || {
+            let result = probe::load(&folder, step, known).map(|view| view.map(Box::new));
+            Message::Probe { ticket, result }
         });
     }
 

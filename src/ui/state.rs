@@ -11,6 +11,7 @@ use crate::train::event::Event;
 use super::demo::Demo;
 use super::drop::Dropped;
 use super::form::Form;
+use super::probe::ProbeView;
 use super::summaries::{DataReport, ModelSummary, RunRow};
 
 /// The four places of the left rail.
@@ -109,16 +110,37 @@ pub struct Notice {
     pub since: f64,
 }
 
-/// Column by which the table of probe pairs is sorted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// Column of the table of probe pairs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum PairColumn {
     #[default]
     Row,
-    /// Of the arm with this index.
-    Chosen(usize),
-    Rejected(usize),
-    Margin(usize),
-    Penalty(usize),
+    FirstDifference,
+    Edits,
+    Chosen,
+    Rejected,
+    Margin,
+    Penalty,
+    Since,
+    WrongWay,
+    Heading,
+}
+
+/// What Inspect shows of a run.
+#[derive(Clone, Debug, Default)]
+pub struct Inspection {
+    /// The run opened in Runs, not the window's own.
+    pub opened: bool,
+    /// The probe after so many updates; `None` for the newest.
+    pub step: Option<usize>,
+    /// Number of the arm whose pairs are listed.
+    pub arm: usize,
+    pub sort: (PairColumn, bool),
+    /// Words that a pair must hold.
+    pub filter: String,
+    pub penalty_only: bool,
+    /// Number of the pair whose tokens are shown.
+    pub pair: usize,
 }
 
 /// A run opened from its folder.
@@ -155,7 +177,9 @@ pub struct State {
     pub smooth: bool,
     /// Place on the x axis under the pointer, shared by all charts.
     pub hover: Option<f64>,
-    pub sort: (PairColumn, bool),
+    pub inspect: Inspection,
+    /// `Nothing`: the run has no records of single tokens.
+    pub probe: Loaded<ProbeView>,
     pub dialog: Option<Dialog>,
     pub notices: Vec<Notice>,
     /// Text of the palette while it is open.
@@ -233,8 +257,10 @@ impl State {
     /// The run whose figures Inspect and the commands speak of: one opened in Runs while that place is
     /// shown, otherwise the window's own.
     pub fn shown_run(&self) -> &RunView {
-        match (&self.opened, self.place) {
-            (Loaded::Ready(opened), Place::Runs) => &opened.view,
+        let opened =
+            self.place == Place::Runs || (self.place == Place::Inspect && self.inspect.opened);
+        match &self.opened {
+            Loaded::Ready(run) if opened => &run.view,
             _ => &self.run,
         }
     }

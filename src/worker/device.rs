@@ -78,6 +78,8 @@ pub struct AdapterInfo {
     /// PCI ids; 0 where the API hides them.
     pub vendor: u32,
     pub device: u32,
+    /// The adapter's own memory (its largest device-local heap), where the API says; shared memory on integrated GPUs.
+    pub memory_bytes: Option<u64>,
     /// Largest single buffer.
     pub max_buffer_bytes: u64,
     /// Largest part of a buffer that one shader binding sees; larger tables are split into row blocks.
@@ -107,6 +109,7 @@ impl AdapterInfo {
             kind,
             api: Api::Vulkan,
             driver: String::new(),
+            memory_bytes: None,
             vendor: 0,
             device: 0,
             max_buffer_bytes: 1 << 31,
@@ -194,6 +197,7 @@ fn describe(adapter: &wgpu::Adapter, api: Api) -> AdapterInfo {
             wgpu::DeviceType::Other => AdapterKind::Other,
         },
         api,
+        memory_bytes: memory_bytes(adapter, api),
         driver: format!("{} {}", info.driver, info.driver_info).trim().to_owned(),
         vendor: info.vendor,
         device: info.device,
@@ -208,6 +212,28 @@ fn describe(adapter: &wgpu::Adapter, api: Api) -> AdapterInfo {
         min_subgroup_size: info.subgroup_min_size,
         timestamps: features.contains(wgpu::Features::TIMESTAMP_QUERY),
     }
+}
+
+/// wgpu hides memory sizes; Vulkan tells them.
+#[cfg(not(target_vendor = "apple"))]
+fn memory_bytes(adapter: &wgpu::Adapter, api: Api) -> Option<u64> {
+    const DEVICE_LOCAL: u32 = 1; // VK_MEMORY_HEAP_DEVICE_LOCAL_BIT
+    if api != Api::Vulkan {
+        return None;
+    }
+    // SAFETY: the physical device is only asked for a constant property and not kept.
+    let properties = unsafe {
+        let inner = adapter.as_hal::<wgpu::hal::api::Vulkan>()?;
+        let instance = inner.shared_instance().raw_instance();
+        instance.get_physical_device_memory_properties(inner.raw_physical_device())
+    };
+    let heaps = properties.memory_heaps.iter().take(properties.memory_heap_count as usize);
+    heaps.filter(|heap| heap.flags.as_raw() & DEVICE_LOCAL != 0).map(|heap| heap.size).max()
+}
+
+#[cfg(target_vendor = "apple")]
+fn memory_bytes(_: &wgpu::Adapter, _: Api) -> Option<u64> {
+    None
 }
 
 /// Which of the two implementations of the kernels runs.
@@ -296,7 +322,7 @@ impl Choice {
             .adapter
             .as_ref()
             .map_or(u64::MAX, |adapter| adapter.max_binding_bytes.min(adapter.max_buffer_bytes));
-        LoadOptions { format: quant_format(precision), binding_limit }
+        LoadOptions { format: quant_format(precision), binding_limit, stream: None }
     }
 
     /// Opens the device, once a process, and proves that it is the adapter chosen.

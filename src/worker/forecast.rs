@@ -22,7 +22,7 @@ pub fn score_pairs(
     let mut forecasts = Vec::with_capacity(pairs.len());
     for chunk in pairs.chunks(CHUNK) {
         let packed = PackedBatch::new(chunk);
-        let (states, logps) = model.entry_states(&model.upload(&packed), None);
+        let (states, logps) = model.entry_states(&model.upload(&packed), None)?;
         let width = states.dims()[1];
         let (states, logps) = (read(states)?, read(logps)?);
         let scores = pair_scores(&packed, &logps);

@@ -7,16 +7,18 @@ use sha2::{Digest, Sha256};
 
 use super::device::{self, Choice};
 use super::pairs::read_pairs;
+use super::plan::{self, Plan};
 use super::self_test;
 use super::session::{Outside, SessionError};
 use super::split::split;
-use crate::config::{EvalSource, RunConfig};
+use crate::config::{EvalSource, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, peft};
 use crate::model::Model;
 use crate::model::checkpoint::model_hash;
+use crate::model::config::ModelConfig;
 use crate::run::durable::{self, FileError};
-use crate::run::folder::{DeviceRecord, Inputs, RunRecord};
+use crate::run::folder::{self, DeviceRecord, Inputs, RunRecord};
 use crate::run::probe_records::RecordedPair;
 
 /// A run ready to start.
@@ -44,6 +46,8 @@ pub enum PrepareError {
         "{path} was made with {field} {found}, but this run has {wanted}. Give --{field} {found}."
     )]
     InitAdapter { path: PathBuf, field: &'static str, found: String, wanted: String },
+    #[error("{refusal}")]
+    Memory { refusal: String },
     #[error("cannot tell where {path} lies ({source}). Give its full path.")]
     Path { path: PathBuf, source: std::io::Error },
 }
@@ -98,6 +102,19 @@ pub fn prepare(
     if stopped() {
         return Ok(None);
     }
+    outside.enter("planning memory");
+    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    let plan = plan::plan(config, &shape, &train, &probe, &choice);
+    if let Some(refusal) = plan.refusal() {
+        return Err(SessionError::input(PrepareError::Memory { refusal }));
+    }
+    let streamed = plan.weights == WeightPlace::Stream;
+    if streamed && config.weights == WeightPlace::Auto {
+        warnings.push(format!(
+            "the base model does not fit on the device: its blocks are streamed, which takes longer (about {} needed)",
+            plan::bytes_text(plan.total)
+        ));
+    }
     let opened = choice.open().map_err(SessionError::failure)?;
     if choice.adapter.is_some() {
         // A GPU with a driver that computes wrong gradients trains a wrong model without a word.
@@ -108,7 +125,10 @@ pub fn prepare(
         return Ok(None);
     }
     outside.enter("loading the model");
-    let options = choice.load_options(config.base_precision);
+    let mut options = choice.load_options(config.base_precision);
+    if streamed {
+        options.stream = Some(folder::scratch_root().map_err(SessionError::failure)?);
+    }
     let model = Model::load(&config.model, &opened, options).map_err(SessionError::input)?;
     let init = match &config.init_adapter {
         Some(path) if record.is_none() => Some(load_init(path, config, &model)?),
@@ -118,6 +138,14 @@ pub fn prepare(
         return Ok(None);
     }
     Ok(Some(Prepared { model, train, probe, probe_texts, init, inputs, device, warnings }))
+}
+
+/// Plans a run without starting it: reads the data and config.json, opens no device.
+pub fn plan_run(config: &RunConfig) -> Result<Plan, SessionError> {
+    let Read { train, probe, .. } = read_and_split(config, &mut Vec::new())?;
+    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    let choice = device::choose(&config.device).map_err(SessionError::input)?;
+    Ok(plan::plan(config, &shape, &train, &probe, &choice))
 }
 
 /// The pairs to train on, and the probe as ids and as text.

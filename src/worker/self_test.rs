@@ -94,7 +94,7 @@ fn gradients(device: &Device) -> anyhow::Result<(LoraAdapter, Vec<f32>)> {
     let packed = PackedBatch::new(&pairs());
     let batch = model.upload(&packed);
     let updates = adapter.upload(model.config.num_layers, device, None);
-    let (logps, saved) = model.forward(&batch, &updates);
+    let (logps, saved) = model.forward(&batch, &updates)?;
     let scores = pair_scores(&packed, &read(logps)?);
     let objective = Objective::Dpop { beta: 0.3, lambda: 50.0 };
     let derivatives: Vec<(f64, f64)> = scores
@@ -113,7 +113,7 @@ fn gradients(device: &Device) -> anyhow::Result<(LoraAdapter, Vec<f32>)> {
         })
         .collect();
     let weights = entry_weights(&packed, &derivatives);
-    let grads = model.backward(&batch, &updates, saved, &weights);
+    let grads = model.backward(&batch, &updates, saved, &weights)?;
     let grads = adapter.read_grads(grads)?;
     Ok((adapter, grads))
 }

@@ -3,6 +3,7 @@
 
 mod files;
 mod hash;
+mod spill;
 mod summary;
 
 use std::collections::BTreeMap;
@@ -18,6 +19,7 @@ use crate::config::Target;
 use files::{Entry, Shard, WeightFiles, read_text};
 
 pub use hash::model_hash;
+pub use spill::Spill;
 pub use summary::ModelSummary;
 
 impl ModelConfig {

@@ -11,7 +11,7 @@ use crate::ui::backend;
 use crate::ui::chart::whole;
 use crate::ui::command::Command;
 use crate::ui::drop::Dropped;
-use crate::ui::state::{Dialog, Loaded, Place, Wanted};
+use crate::ui::state::{Dialog, Inspection, Loaded, Place, Wanted};
 use crate::ui::trainer::Job;
 use crate::ui::views::charts::next_reading;
 
@@ -45,6 +45,14 @@ impl App {
             Action::TakeTyped(wanted, text) => self.take_typed(wanted, &text),
             Action::Preset(name) => self.state.form.apply_preset(&name),
             Action::SelectRun(folder) => self.select_run(folder),
+            Action::Inspect { opened } => {
+                let place = self.state.place;
+                self.state.inspect =
+                    Inspection { opened, sort: self.state.inspect.sort, ..Inspection::default() };
+                if place != Place::Inspect {
+                    self.run_command(ctx, Command::ShowInspect);
+                }
+            }
             Action::ResumeRun(folder) => self.resume(ctx, folder),
             Action::AskDelete(folder) => self.state.dialog = Some(Dialog::DeleteRun(folder)),
             Action::Delete(folder) => {

@@ -8,7 +8,7 @@ use crate::report::run_view::Status;
 use crate::train::event;
 use crate::ui::form;
 use crate::ui::jobs::Message;
-use crate::ui::state::{Dialog, Loaded};
+use crate::ui::state::{Dialog, Loaded, Place};
 
 use super::{App, Sources};
 
@@ -26,6 +26,7 @@ impl App {
         }
         self.drain_trainer(ctx);
         self.follow_form(ctx);
+        self.follow_probe();
     }
 
     pub(super) fn receive(&mut self, ctx: &Context, message: Message) {
@@ -58,6 +59,14 @@ impl App {
                 }
                 self.list_runs();
             }
+            Message::Probe { ticket, result } if ticket == self.probe_ticket => {
+                self.state.probe = match result {
+                    Ok(Some(view)) => Loaded::Ready((*view).into()),
+                    Ok(None) => Loaded::Nothing,
+                    Err(message) => Loaded::Failed(message),
+                };
+            }
+            Message::Probe { .. } => {}
             Message::SaveTo { export, path: Some(path), .. } => self.save(ctx, &export, path),
             Message::SaveTo { export, path: None, no_dialog: true } => {
                 self.save_beside(ctx, &export)
@@ -157,6 +166,32 @@ impl App {
             None => Loaded::Nothing,
         };
         self.read = sources;
+    }
+
+    /// Reads the probe that Inspect is to show, when it is another than was read last.
+    fn follow_probe(&mut self) {
+        if self.state.place != Place::Inspect {
+            return;
+        }
+        let run = self.state.shown_run();
+        let Some(folder) = run.folder.clone() else {
+            self.state.probe = Loaded::Nothing;
+            self.probe_read = None;
+            return;
+        };
+        let newest = run.last_probe();
+        let wanted = (folder, self.state.inspect.step, newest);
+        if self.probe_read.as_ref() == Some(&wanted) {
+            return;
+        }
+        let known = self.state.probe.ready().map(|view| view.source.clone());
+        let known = known.filter(|source| source.folder == wanted.0);
+        if known.is_none() {
+            self.state.probe = Loaded::Loading;
+        }
+        self.probe_ticket += 1;
+        self.mailbox.read_probe(self.probe_ticket, wanted.0.clone(), wanted.1, known);
+        self.probe_read = Some(wanted);
     }
 
     pub(super) fn list_runs(&self) {

@@ -45,6 +45,9 @@ pub struct App {
     /// Number of the newest reading of data and of model; older results are dropped.
     data_ticket: u64,
     model_ticket: u64,
+    probe_ticket: u64,
+    /// Run, step asked for and newest step of the probe that was read.
+    probe_read: Option<(PathBuf, Option<usize>, Option<usize>)>,
     /// What the newest reading of model and data began with.
     read: Sources,
     /// What the form named last, and since when (seconds).
@@ -76,6 +79,8 @@ impl App {
             messages,
             data_ticket: 0,
             model_ticket: 0,
+            probe_ticket: 0,
+            probe_read: None,
             read: Sources::default(),
             seen: None,
             hovered: Vec::new(),

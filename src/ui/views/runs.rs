@@ -220,6 +220,9 @@ fn detail_header(ui: &mut Ui, state: &State, opened: &Opened, actions: &mut Acti
             if widgets::corner_button(ui, "Open folder").clicked() {
                 actions.push(Action::Reveal(opened.folder.clone()));
             }
+            if widgets::corner_button(ui, "Inspect pairs").clicked() {
+                actions.push(Action::Inspect { opened: true });
+            }
             if row.is_some_and(|row| row.can_resume)
                 && !state.run.status.is_active()
                 && widgets::corner_button(ui, "Resume").clicked()

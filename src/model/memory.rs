@@ -1,0 +1,195 @@
+//! How many bytes a training step needs, from the same sizes the engine allocates.
+
+use super::checkpoint::expected_tensors;
+use super::config::ModelConfig;
+use crate::config::Target;
+use crate::kernels::LOGITS_BLOCK;
+use crate::quant::QuantFormat;
+
+/// The largest pass of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PassSize {
+    /// Tokens of the packed layout (shared beginnings once).
+    pub tokens: usize,
+    /// Predictions that enter the head.
+    pub entries: usize,
+}
+
+/// What a forecast is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryInput {
+    pub format: Option<QuantFormat>,
+    pub streamed: bool,
+    /// The largest micro-batch.
+    pub training: PassSize,
+    /// The largest scoring pass (probe), which keeps nothing for a backward pass.
+    pub scoring: PassSize,
+    pub arms: usize,
+    /// Parameters of one adapter.
+    pub adapter_parameters: usize,
+    pub rank: usize,
+    /// Optimiser and gradients share the memory of the weights (CPU), or lie in the host's (GPU).
+    pub on_host: bool,
+}
+
+/// Bytes by part; they are in use at the same time at the peak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct MemoryForecast {
+    /// Frozen weights: embedding, head, norms, and the blocks (streamed: two of them).
+    pub weights: u64,
+    /// Adapters on the device, and their gradients.
+    pub adapters: u64,
+    /// Parameters, moments and gradient sums of the optimiser, where they share the device's memory.
+    pub optimizer: u64,
+    /// What the forward pass keeps for the backward pass.
+    pub activations: u64,
+    /// One block of logits and its companions.
+    pub logits: u64,
+    /// Temporaries of the block or head that computes.
+    pub workspace: u64,
+    /// Weights and the largest matrix still in f32 beside them: what loading needs, before training starts. 0 where
+    /// that is the host's memory and not the device's.
+    pub loading: u64,
+}
+
+impl MemoryForecast {
+    /// Training's parts together, or loading, whichever is more.
+    pub fn total(&self) -> u64 {
+        let training = self.weights
+            + self.adapters
+            + self.optimizer
+            + self.activations
+            + self.logits
+            + self.workspace;
+        training.max(self.loading)
+    }
+}
+
+const FLOAT: u64 = 4;
+
+/// Bytes of the frozen weights: tables and norms, then all blocks, then the largest one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct WeightBytes {
+    pub tables: u64,
+    pub blocks: u64,
+    pub largest_block: u64,
+    /// The largest matrix in f32: loading decodes one at a time.
+    pub largest_matrix: u64,
+}
+
+impl WeightBytes {
+    /// Of a model stored in `format` (`None`: f32).
+    pub fn of(config: &ModelConfig, format: Option<QuantFormat>) -> WeightBytes {
+        let mut bytes = WeightBytes::default();
+        let mut layers = vec![0; config.num_layers];
+        for (name, shape) in expected_tensors(config) {
+            let full = FLOAT * shape.iter().product::<usize>() as u64;
+            let layer = name
+                .strip_prefix("model.layers.")
+                .and_then(|rest| rest.split('.').next())
+                .and_then(|number| number.parse::<usize>().ok());
+            let format = match layer {
+                Some(_) => format,
+                None => format.map(|_| QuantFormat::Int8),
+            };
+            let stored = match (format, shape.as_slice()) {
+                (Some(format), &[rows, cols]) => format.bytes(rows, cols),
+                _ => full,
+            };
+            bytes.largest_matrix = bytes.largest_matrix.max(full);
+            match layer.and_then(|layer| layers.get_mut(layer)) {
+                Some(sum) => *sum += stored,
+                None => bytes.tables += stored,
+            }
+        }
+        bytes.blocks = layers.iter().sum();
+        bytes.largest_block = layers.into_iter().max().unwrap_or(0);
+        bytes
+    }
+}
+
+/// Widths, in floats a token, of what one block keeps and of what it needs in passing.
+struct BlockWidths {
+    saved: u64,
+    forward: u64,
+    backward: u64,
+}
+
+impl BlockWidths {
+    /// Mirrors `Block::forward` and `Block::backward`.
+    fn of(config: &ModelConfig, rank: usize) -> BlockWidths {
+        let d = config.hidden_size as u64;
+        let f = config.intermediate_size as u64;
+        let q = (config.num_heads * config.head_dim) as u64;
+        let kv = (config.num_kv_heads * config.head_dim) as u64;
+        let heads = config.num_heads as u64;
+        let head_norm = if config.qk_norm { q + kv } else { 0 };
+        let low_rank = (Target::ALL.len() * rank) as u64;
+        // x, y; q, k, v, attended, log-sum-exp; gate, up; A x of each layer.
+        let saved = 2 * d + 2 * q + 2 * kv + heads + 2 * f + low_rank + head_norm;
+        // The normed input, the activation and the block's output.
+        let forward = 2 * d + f;
+        // The outer gradient and the normed input beside three of the MLP's width, or beside attention's gradients.
+        let backward = 2 * d + (3 * f).max(2 * (q + kv) + q);
+        BlockWidths { saved, forward, backward }
+    }
+}
+
+/// The peak of a run: the larger of a training pass and a scoring pass.
+pub fn forecast(config: &ModelConfig, input: &MemoryInput) -> MemoryForecast {
+    let weights = WeightBytes::of(config, input.format);
+    let blocks = if input.streamed {
+        (2 * weights.largest_block).min(weights.blocks)
+    } else {
+        weights.blocks
+    };
+    let parameters = FLOAT * input.adapter_parameters as u64;
+    let arms = input.arms as u64;
+    let base = MemoryForecast {
+        weights: weights.tables + blocks,
+        // Every arm's parameters; one arm's gradients, and those joined for reading.
+        adapters: parameters * (arms + 2),
+        // Parameters and two moments of every arm, and every arm's gradient sum.
+        optimizer: if input.on_host { parameters * arms * 4 } else { 0 },
+        // Quantising reads a matrix in f32 first.
+        loading: if input.on_host && input.format.is_some() {
+            weights.tables + blocks + weights.largest_matrix
+        } else {
+            0
+        },
+        ..MemoryForecast::default()
+    };
+    let training = pass(config, input, input.training, true);
+    let scoring = pass(config, input, input.scoring, false);
+    let pass = if training.total() >= scoring.total() { training } else { scoring };
+    let MemoryForecast { activations, logits, workspace, .. } = pass;
+    MemoryForecast { activations, logits, workspace, ..base }
+}
+
+fn pass(
+    config: &ModelConfig,
+    input: &MemoryInput,
+    size: PassSize,
+    backward: bool,
+) -> MemoryForecast {
+    let (n, e) = (size.tokens as u64, size.entries as u64);
+    let d = config.hidden_size as u64;
+    let vocabulary = config.vocab_size as u64;
+    let widths = BlockWidths::of(config, input.rank);
+    let layers = config.num_layers as u64;
+    let rows = (LOGITS_BLOCK as u64 / vocabulary.max(1)).clamp(1, e.max(1));
+    let logits = FLOAT * rows * vocabulary;
+    // Hidden rows, their norm, and the gradients in blocks and joined.
+    let head = FLOAT * e * d * if backward { 5 } else { 2 };
+    let in_block =
+        FLOAT * n * if backward { widths.backward } else { widths.saved + widths.forward };
+    let in_head = head + logits;
+    let activations =
+        if backward { FLOAT * n * (layers * widths.saved + d) } else { FLOAT * n * d };
+    // Head and block do not compute at the same time.
+    if in_head > in_block {
+        MemoryForecast { activations, logits, workspace: head, ..MemoryForecast::default() }
+    } else {
+        MemoryForecast { activations, workspace: in_block, ..MemoryForecast::default() }
+    }
+}

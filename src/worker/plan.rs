@@ -1,0 +1,281 @@
+//! Will a run fit? The forecast of its memory, what there is, and which change would make it fit.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+
+use super::device::Choice;
+use super::memory_limit::{MemoryLimit, memory_limit};
+use crate::config::{BasePrecision, RunConfig, WeightPlace};
+use crate::data::pair::TokenizedPair;
+use crate::lora::{LoraAdapter, LoraConfig};
+use crate::model::config::ModelConfig;
+use crate::model::layout::PackedBatch;
+use crate::model::memory::{MemoryForecast, MemoryInput, PassSize, WeightBytes, forecast};
+use crate::model::{SCORE_TOKENS, quant_format};
+
+/// What a run needs and whether it gets it. Sizes in bytes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    pub device: String,
+    /// Where the blocks will lie: `auto` is decided.
+    pub weights: WeightPlace,
+    pub base_precision: BasePrecision,
+    pub micro_batch_pairs: usize,
+    pub max_length: usize,
+    /// The largest training pass.
+    pub tokens: usize,
+    pub entries: usize,
+    pub forecast: MemoryForecast,
+    pub total: u64,
+    /// `None` where the system does not say.
+    pub limit: Option<MemoryLimit>,
+    /// `None` without a limit.
+    pub fits: Option<bool>,
+    /// Changes, each of which makes the run fit; or one that needs them all. Empty where it fits.
+    pub remedies: Vec<Remedy>,
+}
+
+/// A change of settings that makes a run fit.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Remedy {
+    /// As typed on the command line.
+    pub options: String,
+    pub total: u64,
+}
+
+/// The settings that a remedy may change.
+#[derive(Clone, Copy, PartialEq)]
+struct Settings {
+    micro: usize,
+    length: usize,
+    precision: BasePrecision,
+    streamed: bool,
+}
+
+/// Everything a forecast depends on.
+struct Run<'a> {
+    config: &'a RunConfig,
+    model: &'a ModelConfig,
+    train: &'a [TokenizedPair],
+    probe: &'a [TokenizedPair],
+    adapter_parameters: usize,
+    on_host: bool,
+}
+
+/// Plans a run on `choice`.
+pub fn plan(
+    config: &RunConfig,
+    model: &ModelConfig,
+    train: &[TokenizedPair],
+    probe: &[TokenizedPair],
+    choice: &Choice,
+) -> Plan {
+    let lora = LoraConfig {
+        rank: config.rank,
+        alpha: config.alpha,
+        targets: config.targets.clone(),
+        dropout: config.dropout,
+        rslora: config.rslora,
+    };
+    let adapter_parameters = LoraAdapter::zeros(lora, model).values.len();
+    let on_host = choice.adapter.is_none();
+    let run = Run { config, model, train, probe, adapter_parameters, on_host };
+    let limit = memory_limit(config.memory_limit, choice);
+    let fits =
+        |settings: Settings| limit.as_ref().map(|l| run.forecast(settings).total() <= l.bytes);
+    let mut now = Settings {
+        micro: config.micro_batch_pairs,
+        length: config.max_length,
+        precision: config.base_precision,
+        streamed: config.weights == WeightPlace::Stream,
+    };
+    if config.weights == WeightPlace::Auto && fits(now) == Some(false) {
+        now.streamed = fits(Settings { streamed: true, ..now }) == Some(true);
+    }
+    let parts = run.forecast(now);
+    let size = run.size(now);
+    let fits_now = fits(now);
+    let remedies = match fits_now {
+        Some(false) => run.remedies(now, |settings| fits(settings) == Some(true)),
+        _ => Vec::new(),
+    };
+    Plan {
+        device: choice.label.clone(),
+        weights: if now.streamed { WeightPlace::Stream } else { WeightPlace::Resident },
+        base_precision: now.precision,
+        micro_batch_pairs: now.micro,
+        max_length: now.length,
+        tokens: size.tokens,
+        entries: size.entries,
+        total: parts.total(),
+        forecast: parts,
+        limit,
+        fits: fits_now,
+        remedies,
+    }
+}
+
+/// A pair as `max_length` would cut it; `None` where nothing is left to answer.
+fn cut(pair: &TokenizedPair, length: usize) -> Option<TokenizedPair> {
+    let left = length.checked_sub(pair.prompt_ids.len()).filter(|left| *left > 0)?;
+    let mut pair = pair.clone();
+    pair.chosen_ids.truncate(left);
+    pair.rejected_ids.truncate(left);
+    Some(pair)
+}
+
+/// Sizes of the pairs when packed alone, largest first.
+fn sizes(pairs: &[TokenizedPair], length: usize) -> Vec<PassSize> {
+    let cut = pairs.iter().filter_map(|pair| cut(pair, length));
+    let mut sizes: Vec<PassSize> = cut
+        .map(|pair| {
+            let packed = PackedBatch::new([&pair]);
+            PassSize { tokens: packed.tokens(), entries: packed.targets.len() }
+        })
+        .collect();
+    sizes.sort_by_key(|size| std::cmp::Reverse(size.tokens));
+    sizes
+}
+
+fn sum(sizes: &[PassSize]) -> PassSize {
+    sizes.iter().fold(PassSize::default(), |sum, size| PassSize {
+        tokens: sum.tokens + size.tokens,
+        entries: sum.entries + size.entries,
+    })
+}
+
+impl Run<'_> {
+    /// The largest micro-batch that an order of the pairs can make.
+    fn size(&self, settings: Settings) -> PassSize {
+        let sizes = sizes(self.train, settings.length);
+        sum(&sizes[..settings.micro.min(sizes.len())])
+    }
+
+    /// The largest scoring pass of the probe: filled up to a number of tokens, or one longer pair alone.
+    fn scoring(&self, settings: Settings) -> PassSize {
+        let sizes = sizes(self.probe, settings.length);
+        let all = sum(&sizes);
+        let largest = sizes.first().copied().unwrap_or_default();
+        if all.tokens <= SCORE_TOKENS {
+            return all;
+        }
+        let share = SCORE_TOKENS.max(largest.tokens);
+        PassSize { tokens: share, entries: (all.entries * share).div_ceil(all.tokens.max(1)) }
+    }
+
+    fn forecast(&self, settings: Settings) -> MemoryForecast {
+        let input = MemoryInput {
+            format: quant_format(settings.precision),
+            streamed: settings.streamed,
+            training: self.size(settings),
+            scoring: self.scoring(settings),
+            arms: 1 + usize::from(self.config.twin.is_some()),
+            adapter_parameters: self.adapter_parameters,
+            rank: self.config.rank,
+            on_host: self.on_host,
+        };
+        forecast(self.model, &input)
+    }
+
+    /// Single changes that fit, cheapest in speed first; else all of them together, with ever shorter sequences.
+    fn remedies(&self, now: Settings, fits: impl Fn(Settings) -> bool) -> Vec<Remedy> {
+        let mut single = vec![
+            Settings { micro: 1, ..now },
+            Settings { precision: BasePrecision::Int8, ..now },
+            Settings { precision: BasePrecision::Nf4, ..now },
+            Settings { streamed: true, ..now },
+            Settings { length: now.length / 2, ..now },
+        ];
+        // Quantising in memory needs the f32 matrix beside it; never propose more bits than there are.
+        single.retain(|settings| *settings != now && self.saves(now, *settings));
+        let fitting: Vec<Remedy> =
+            single.into_iter().filter(|s| fits(*s)).map(|s| self.remedy(now, s)).collect();
+        if !fitting.is_empty() {
+            return fitting;
+        }
+        let mut all = now;
+        let steps: [fn(&mut Settings); 3] =
+            [|s| s.micro = 1, |s| s.precision = BasePrecision::Nf4, |s| s.streamed = true];
+        for step in steps {
+            step(&mut all);
+            if fits(all) {
+                return vec![self.remedy(now, all)];
+            }
+        }
+        while all.length > 64 {
+            all.length /= 2;
+            if fits(all) {
+                return vec![self.remedy(now, all)];
+            }
+        }
+        Vec::new()
+    }
+
+    fn saves(&self, now: Settings, then: Settings) -> bool {
+        self.forecast(then).total() < self.forecast(now).total()
+    }
+
+    fn remedy(&self, now: Settings, then: Settings) -> Remedy {
+        let mut options = Vec::new();
+        if then.micro != now.micro {
+            options.push(format!("--micro-batch-pairs {}", then.micro));
+        }
+        if then.precision != now.precision {
+            options.push(format!("--base-precision {}", then.precision.name()));
+        }
+        if then.streamed != now.streamed {
+            options.push("--weights stream".to_owned());
+        }
+        if then.length != now.length {
+            options.push(format!("--max-length {}", then.length));
+        }
+        Remedy { options: options.join(" "), total: self.forecast(then).total() }
+    }
+}
+
+/// Bytes for people.
+pub fn bytes_text(bytes: u64) -> String {
+    const GIB: f64 = (1u64 << 30) as f64;
+    const MIB: f64 = (1u64 << 20) as f64;
+    let bytes = bytes as f64;
+    if bytes >= 0.95 * GIB {
+        format!("{:.1} GiB", bytes / GIB)
+    } else {
+        format!("{:.1} MiB", bytes / MIB)
+    }
+}
+
+impl Plan {
+    /// Why the run is refused, with what would help; `None` where it may start.
+    pub fn refusal(&self) -> Option<String> {
+        let limit = self.limit.as_ref().filter(|_| self.fits == Some(false))?;
+        let mut text = format!(
+            "This run needs about {} and {} has {} ({}). ",
+            bytes_text(self.total),
+            self.device,
+            bytes_text(limit.bytes),
+            limit.source
+        );
+        match self.remedies.as_slice() {
+            [] => {
+                text.push_str("No setting makes it fit: choose a smaller model or a larger device.")
+            }
+            remedies => {
+                text.push_str("It would fit with ");
+                for (i, remedy) in remedies.iter().enumerate() {
+                    let or = if i == 0 { "" } else { ", or with " };
+                    let _ = write!(text, "{or}{} ({})", remedy.options, bytes_text(remedy.total));
+                }
+                text.push('.');
+            }
+        }
+        Some(text)
+    }
+
+    /// Bytes of a model's weights as this plan stores them, resident.
+    pub fn resident_weights(&self, model: &ModelConfig) -> u64 {
+        let bytes = WeightBytes::of(model, quant_format(self.base_precision));
+        bytes.tables + bytes.blocks
+    }
+}
