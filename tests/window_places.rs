@@ -147,6 +147,38 @@ fn runs_lists_opens_and_deletes() {
 }
 
 #[test]
+fn runs_are_compared_side_by_side() {
+    for (size, theme, name) in [(USUAL, Theme::Dark, "dark"), (SMALL, Theme::Light, "small-light")]
+    {
+        let mut bench = open_with(size, theme, Vec::new(), |folders| {
+            recorded::write(&folders.runs.join("2026-11-23T10-15-00-pairs_train"));
+            let other = folders.runs.join("2026-11-23T11-30-00-pairs_train");
+            recorded::write_with(&other, |draft| draft.beta = Some(0.3), &recorded::shrunk());
+        });
+        bench.get_by_label("Runs").click();
+        wait(&mut bench, "the list", |state| state.runs.ready().is_some_and(|r| r.len() == 2));
+        for number in 0..2 {
+            bench.get_all_by_label("Compare pairs_train").nth(number).unwrap().click();
+            bench.run_steps(2);
+        }
+        wait(&mut bench, "both runs", |state| {
+            state.compare.runs.len() == 2
+                && state.compare.runs.iter().all(|(_, run)| run.ready().is_some())
+        });
+        bench.get_by_label("2 runs side by side");
+        bench.get_by_label("≠ beta");
+        picture(&mut bench, &format!("compare-{name}"));
+        bench.get_by_label("Show DPO of B").click();
+        bench.run_steps(3);
+        assert_eq!(bench.state_mut().state().compare.hidden.len(), 1);
+        assert_eq!(bench.unnamed_widgets(), Vec::<String>::new());
+        bench.get_by_label("Compare nothing").click();
+        bench.run_steps(3);
+        bench.get_by_label("No run selected");
+    }
+}
+
+#[test]
 fn an_empty_list_of_runs_says_where_they_come_from() {
     let mut bench = open(USUAL, Theme::Light);
     bench.get_by_label("Runs").click();

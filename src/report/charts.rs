@@ -329,6 +329,46 @@ fn small_chart(run: &RunView, small: &Small) -> Chart {
     }
 }
 
+/// The charts in which several runs are compared, with the arms for which `shown` says so (number of the run, name).
+pub fn compared(
+    runs: &[&RunView],
+    shown: impl Fn(usize, &str) -> bool,
+    scale: Scale,
+    smooth: bool,
+) -> Vec<Chart> {
+    let mut overlaid: Vec<Chart> = Vec::new();
+    for (number, run) in runs.iter().enumerate() {
+        let small = small(run).into_iter().filter(|chart| chart.id != "learning_rate");
+        let own = answers(run, scale, smooth).into_iter().chain(small);
+        for (place, mut chart) in own.enumerate() {
+            chart.curves.retain(|curve| shown(number, &curve.key.arm));
+            for curve in &mut chart.curves {
+                curve.label = format!("{} {}", letter(number), curve.label);
+                (curve.run, curve.ink) = (number, Ink::Run(number));
+            }
+            // A mark for every arm of every run would bury the lines; the table has the steps.
+            chart.marks.clear();
+            match overlaid.get_mut(place) {
+                None => overlaid.push(chart),
+                Some(together) => {
+                    // Runs of other models have other references.
+                    let same = together.reference.zip(chart.reference);
+                    let same = same.filter(|(a, b)| (a - b).abs() < 1e-6);
+                    together.reference = same.map(|(a, _)| a);
+                    together.include.extend(chart.include);
+                    together.curves.extend(chart.curves);
+                }
+            }
+        }
+    }
+    overlaid
+}
+
+/// What a compared run is called: A, B, ..
+pub fn letter(number: usize) -> char {
+    char::from(b'A' + (number % 26) as u8)
+}
+
 /// Every chart of a run.
 pub fn all(run: &RunView, scale: Scale, smooth: bool) -> Vec<Chart> {
     answers(run, scale, smooth).into_iter().chain(small(run)).collect()

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Values of one metric of one arm by step, steps ascending.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -13,9 +14,11 @@ pub struct Series {
     blocks: Vec<Block>,
     /// Sum of all whole blocks.
     sum: f64,
-    /// Grows with every change; the key of the caches.
+    /// Unlike that of any other state of any series; the key of the caches.
     generation: u64,
 }
+
+static GENERATION: AtomicU64 = AtomicU64::new(1);
 
 /// Values in a block.
 pub const BLOCK: usize = 32;
@@ -43,7 +46,7 @@ impl Series {
         }
         self.steps.push(step);
         self.values.push(value);
-        self.generation += 1;
+        self.generation = GENERATION.fetch_add(1, Ordering::Relaxed);
         if self.values.len().is_multiple_of(BLOCK) {
             let from = self.values.len() - BLOCK;
             let (low, high) = self.scan(from..self.values.len());

@@ -21,6 +21,9 @@ pub enum Action {
     TakeTyped(Wanted, String),
     Preset(String),
     SelectRun(PathBuf),
+    /// Put a run beside others, or take it away.
+    Compare(PathBuf),
+    CompareNothing,
     /// Look into the pairs of the opened run, or of the window's own.
     Inspect {
         opened: bool,

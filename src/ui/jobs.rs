@@ -31,6 +31,11 @@ pub enum Message {
         folder: PathBuf,
         result: Result<Box<Opened>, String>,
     },
+    /// A run to compare.
+    Compared {
+        folder: PathBuf,
+        result: Result<Box<Opened>, String>,
+    },
     Deleted {
         folder: PathBuf,
         result: Result<(), String>,
@@ -101,6 +106,13 @@ impl Mailbox {
         self.spawn(move || {
             let result = backend::open_run(&folder).map(Box::new);
             Message::Opened { folder, result }
+        });
+    }
+
+    pub fn compare_run(&self, folder: PathBuf) {
+        self.spawn(move || {
+            let result = backend::open_run(&folder).map(Box::new);
+            Message::Compared { folder, result }
         });
     }
 

@@ -1,6 +1,7 @@
 //! All that the window shows, as plain data: no egui, no threads, no files.
 
-use std::path::PathBuf;
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::report::charts::Scale;
@@ -152,6 +153,26 @@ pub struct Opened {
     pub settings: Vec<(String, String)>,
 }
 
+/// Runs side by side.
+#[derive(Clone, Debug, Default)]
+pub struct Comparison {
+    /// In the order in which they were chosen.
+    pub runs: Vec<(PathBuf, Loaded<Opened>)>,
+    /// Arms that are not drawn, by run and name.
+    pub hidden: HashSet<(PathBuf, String)>,
+}
+
+impl Comparison {
+    pub fn holds(&self, folder: &Path) -> bool {
+        self.runs.iter().any(|(own, _)| own == folder)
+    }
+
+    /// There is something to compare.
+    pub fn is_on(&self) -> bool {
+        self.runs.len() > 1
+    }
+}
+
 /// Everything the window shows.
 #[derive(Debug, Default)]
 pub struct State {
@@ -171,6 +192,7 @@ pub struct State {
     pub runs: Loaded<Vec<RunRow>>,
     pub opened: Loaded<Opened>,
     pub selected_run: Option<PathBuf>,
+    pub compare: Comparison,
     pub scale: Scale,
     pub axis: Axis,
     /// Draw the main charts' moving averages.

@@ -19,13 +19,40 @@ pub fn events() -> Vec<Event> {
     TEXT.lines().map(|line| serde_json::from_str(line).expect("a recorded event")).collect()
 }
 
-pub fn record() -> RunRecord {
-    let draft = RunDraft {
+/// A made-up run like the recorded one: every change from the reference is a third of it.
+pub fn shrunk() -> String {
+    let mut text = String::new();
+    for event in events() {
+        let event = match event {
+            Event::Probe { step, mut arms, pairs } => {
+                for metrics in arms.values_mut() {
+                    for answer in ["chosen", "rejected"] {
+                        for part in ["", "_per_token"] {
+                            let reference = metrics[&format!("reference{part}/{answer}")];
+                            let own = metrics.get_mut(&format!("logps{part}/{answer}"));
+                            let own = own.expect("a probe has it");
+                            *own = reference + (*own - reference) / 3.0;
+                        }
+                    }
+                }
+                Event::Probe { step, arms, pairs }
+            }
+            other => other,
+        };
+        text.push_str(&serde_json::to_string(&event).expect("an event is JSON"));
+        text.push('\n');
+    }
+    text
+}
+
+pub fn record(change: impl FnOnce(&mut RunDraft)) -> RunRecord {
+    let mut draft = RunDraft {
         model: Some("/models/tiny-math-llama".into()),
         data: Some("/data/pairs_train.jsonl".into()),
         steps: Some(200),
         ..RunDraft::default()
     };
+    change(&mut draft);
     let config = draft.validate().expect("a valid configuration");
     let hash = || "0".repeat(64);
     let inputs = Inputs { model: hash(), tokenizer: hash(), data: hash(), eval_data: None };
@@ -41,8 +68,13 @@ pub fn record() -> RunRecord {
 
 /// Writes the run into `folder`.
 pub fn write(folder: &Path) {
-    drop(RunFolder::create(folder, record()).expect("a new run folder"));
-    fs::write(folder.join("events.jsonl"), TEXT).expect("a writable folder");
+    write_with(folder, |_| {}, TEXT);
+}
+
+/// A run with other settings and events.
+pub fn write_with(folder: &Path, change: impl FnOnce(&mut RunDraft), events: &str) {
+    drop(RunFolder::create(folder, record(change)).expect("a new run folder"));
+    fs::write(folder.join("events.jsonl"), events).expect("a writable folder");
 }
 
 /// The run in a temporary folder of its own.

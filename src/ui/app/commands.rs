@@ -45,6 +45,17 @@ impl App {
             Action::TakeTyped(wanted, text) => self.take_typed(wanted, &text),
             Action::Preset(name) => self.state.form.apply_preset(&name),
             Action::SelectRun(folder) => self.select_run(folder),
+            Action::Compare(folder) => {
+                let compare = &mut self.state.compare;
+                if compare.holds(&folder) {
+                    compare.runs.retain(|(own, _)| *own != folder);
+                } else {
+                    compare.runs.push((folder.clone(), Loaded::Loading));
+                    self.mailbox.compare_run(folder);
+                }
+                self.compare_charts.reset();
+            }
+            Action::CompareNothing => self.state.compare = Default::default(),
             Action::Inspect { opened } => {
                 let place = self.state.place;
                 self.state.inspect =
@@ -143,6 +154,7 @@ impl App {
     fn reset_charts(&mut self) {
         self.train_charts.reset();
         self.runs_charts.reset();
+        self.compare_charts.reset();
     }
 
     /// What dragging and wheel do, by keyboard.

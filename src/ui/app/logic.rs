@@ -48,7 +48,14 @@ impl App {
                     };
                 }
             }
+            Message::Compared { folder, result } => {
+                let runs = &mut self.state.compare.runs;
+                if let Some((_, run)) = runs.iter_mut().find(|(own, _)| *own == folder) {
+                    *run = loaded(result.map(|opened| *opened));
+                }
+            }
             Message::Deleted { folder, result } => {
+                self.state.compare.runs.retain(|(own, _)| *own != folder);
                 match result {
                     Ok(()) => self.state.notify(now, "Run deleted", false),
                     Err(message) => self.message("This run was not deleted", &message),

@@ -37,6 +37,7 @@ pub struct App {
     actions: Actions,
     train_charts: ChartCache,
     runs_charts: ChartCache,
+    compare_charts: ChartCache,
     trainer: Option<Box<dyn Trainer>>,
     launcher: Launcher,
     folders: Folders,
@@ -72,6 +73,7 @@ impl App {
             actions: Vec::new(),
             train_charts: ChartCache::default(),
             runs_charts: ChartCache::default(),
+            compare_charts: ChartCache::default(),
             trainer: None,
             launcher,
             folders,
@@ -114,7 +116,8 @@ impl App {
             Place::Data => data::data_ui(ui, &self.state, &mut self.actions),
             Place::Inspect => inspect::inspect_ui(ui, &mut self.state, &mut self.actions),
             Place::Runs => {
-                runs::runs_ui(ui, &mut self.state, &mut self.runs_charts, &mut self.actions)
+                let caches = (&mut self.runs_charts, &mut self.compare_charts);
+                runs::runs_ui(ui, &mut self.state, caches, &mut self.actions)
             }
         }
         overlays::dialog_ui(ui, &mut self.state, &mut self.actions);

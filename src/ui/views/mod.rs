@@ -3,6 +3,7 @@
 pub mod bottom;
 pub mod cards;
 pub mod charts;
+mod compare;
 pub mod data;
 pub mod inspect;
 pub mod outcome;

@@ -5,6 +5,7 @@ use eframe::egui::{
     Sense, Stroke, Ui, UiBuilder, vec2,
 };
 
+use crate::report::charts::letter;
 use crate::report::format;
 use crate::report::run_view::arm_title;
 use crate::ui::action::{Action, Actions};
@@ -14,10 +15,16 @@ use crate::ui::state::{Loaded, Opened, State};
 use crate::ui::summaries::RunRow;
 use crate::ui::theme::{self, GAP, Tokens, TokensExt};
 use crate::ui::views::charts::{Look, run_charts_ui};
-use crate::ui::views::outcome;
+use crate::ui::views::{compare, outcome};
 use crate::ui::widgets;
 
-pub fn runs_ui(ui: &mut Ui, state: &mut State, cache: &mut ChartCache, actions: &mut Actions) {
+/// `caches` are those of the charts of one run and of several compared.
+pub fn runs_ui(
+    ui: &mut Ui,
+    state: &mut State,
+    (cache, compare_cache): (&mut ChartCache, &mut ChartCache),
+    actions: &mut Actions,
+) {
     let t = ui.tokens();
     let frame =
         Frame::new().fill(t.window).inner_margin(Margin { left: 12, right: 2, top: 10, bottom: 0 });
@@ -33,6 +40,7 @@ pub fn runs_ui(ui: &mut Ui, state: &mut State, cache: &mut ChartCache, actions: 
     let frame =
         Frame::new().fill(t.window).inner_margin(Margin { left: 6, right: 4, top: 10, bottom: 0 });
     CentralPanel::default().frame(frame).show(ui, |ui| match &state.opened {
+        _ if state.compare.is_on() => compare::compare_ui(ui, state, compare_cache, actions),
         Loaded::Ready(opened) => {
             let opened = opened.clone();
             detail(ui, state, &opened, cache, actions);
@@ -79,7 +87,14 @@ fn list(ui: &mut Ui, state: &State, actions: &mut Actions) {
                 ui.set_width(292.0);
                 for row in rows.iter() {
                     let selected = state.selected_run.as_ref() == Some(&row.folder);
-                    if run_row(ui, row, selected) {
+                    let number = state.compare.runs.iter().position(|(own, _)| *own == row.folder);
+                    let (clicked, compared) = run_row(ui, row, selected, number);
+                    if compared {
+                        actions.push(Action::Compare(row.folder.clone()));
+                    } else if clicked {
+                        if state.compare.is_on() {
+                            actions.push(Action::CompareNothing);
+                        }
                         actions.push(Action::SelectRun(row.folder.clone()));
                     }
                 }
@@ -103,9 +118,11 @@ fn status_color(status: &str, t: &Tokens) -> Color32 {
     }
 }
 
-/// One run as a card that is a button; answers whether it was clicked.
-fn run_row(ui: &mut Ui, row: &RunRow, selected: bool) -> bool {
+/// One run as a card that is a button; answers whether it was clicked, and whether it is to be compared or no more.
+/// `number` is its place among the compared.
+fn run_row(ui: &mut Ui, row: &RunRow, selected: bool, number: Option<usize>) -> (bool, bool) {
     let t = ui.tokens();
+    let mut compared = false;
     let response = ui
         .scope_builder(UiBuilder::new().id_salt(&row.folder).sense(Sense::click()), |ui| {
             let hovered = ui.response().hovered();
@@ -140,13 +157,25 @@ fn run_row(ui: &mut Ui, row: &RunRow, selected: bool) -> bool {
                     );
                     quiet(ui, figures_line(row), t);
                     quiet(ui, collapsed_line(row), t);
+                    compared = compare_box(ui, row, number);
                 });
         })
         .response;
     let name = format!("Run {}, {}", row.name, row.status);
     response.widget_info(|| egui::WidgetInfo::selected(egui::Role::Button, true, selected, &name));
     ui.add_space(2.0);
-    response.clicked()
+    (response.clicked() && !compared, compared)
+}
+
+/// A checkbox that puts the run beside others.
+fn compare_box(ui: &mut Ui, row: &RunRow, number: Option<usize>) -> bool {
+    let mut on = number.is_some();
+    let words = match number {
+        Some(number) => format!("Compared as {}", letter(number)),
+        None => "Compare".to_owned(),
+    };
+    let response = widgets::small_switch(ui, &mut on, &words);
+    response.accessible_name(format!("Compare {}", row.title)).changed()
 }
 
 fn quiet(ui: &mut Ui, text: String, t: &Tokens) {
