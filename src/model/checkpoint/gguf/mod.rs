@@ -153,6 +153,6 @@ impl Gguf {
             self.map.get(start..start.checked_add(usize::try_from(bytes).ok()?)?)
         });
         let kind = BlockType::from_id(tensor.kind);
-        Ok(kind.zip(bytes).ok_or_else(outside).map(|(kind, bytes)| kind.decode(bytes))?)
+        kind.zip(bytes).ok_or_else(outside).map(|(kind, bytes)| kind.decode(bytes))
     }
 }
