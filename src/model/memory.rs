@@ -33,7 +33,7 @@ pub struct MemoryInput {
 }
 
 /// Bytes by part; they are in use at the same time at the peak.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct MemoryForecast {
     /// Frozen weights: embedding, head, norms, and the blocks (streamed: two of them).
     pub weights: u64,

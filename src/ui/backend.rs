@@ -1,8 +1,10 @@
 //! Everything the window takes from the layers below, in the window's own shapes and with errors as sentences.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::config::WeightPlace;
 use crate::data::analysis::DiffKind;
 use crate::data::inspect::{self as inspection, InspectReport, TokenReport};
 use crate::model::checkpoint::ModelSummary as Summary;
@@ -10,9 +12,12 @@ use crate::report::{self, Skip};
 use crate::run::folder::{self, RunStatus, RunSummary};
 use crate::train::event::{Command, Event};
 use crate::worker::client::WorkerHandle;
+use crate::worker::plan::{Plan, bytes_text};
 
 use super::state::Opened;
-use super::summaries::{DataReport, ModelSummary, Piece, PreviewPair, RunRow, SkippedRow};
+use super::summaries::{
+    DataReport, MemoryLine, ModelSummary, Piece, PreviewPair, RunRow, SkippedRow,
+};
 use super::trainer::{Job, Trainer};
 use crate::report::format;
 use crate::report::series::Source;
@@ -260,6 +265,33 @@ pub fn delete_run(path: &Path) -> Result<(), String> {
 /// An empty folder for a new run under `root`.
 pub fn new_run_folder(root: &Path, data: &Path) -> Result<PathBuf, String> {
     folder::new_run_path(root, data).map_err(|error| error.to_string())
+}
+
+/// Asks this program, in a process of its own (it starts graphics drivers), what a run with these options would need.
+/// `None` where it cannot say: the cards tell what is wrong with model, data and fields.
+pub fn plan(options: &[OsString]) -> Option<MemoryLine> {
+    let exe = std::env::current_exe().ok()?;
+    let mut command = std::process::Command::new(exe);
+    command.arg("plan").args(options).arg("--json").stdin(std::process::Stdio::null());
+    let output = command.output().ok().filter(|output| output.status.success())?;
+    let plan: Plan = serde_json::from_slice(&output.stdout).ok()?;
+    let parts = plan.forecast;
+    let rows = [
+        ("weights", parts.weights),
+        ("adapters", parts.adapters),
+        ("optimizer", parts.optimizer),
+        ("activations", parts.activations),
+        ("logits", parts.logits),
+        ("workspace", parts.workspace),
+    ];
+    let rows = rows.map(|(name, bytes)| format!("{name}: {}", bytes_text(bytes)));
+    let limit = plan.limit.as_ref().map(|limit| format!(" of {}", bytes_text(limit.bytes)));
+    let place = if plan.weights == WeightPlace::Stream { ", base streamed" } else { "" };
+    Some(MemoryLine {
+        text: format!("Needs about {}{}{place}", bytes_text(plan.total), limit.unwrap_or_default()),
+        parts: rows.join("\n"),
+        refusal: plan.refusal(),
+    })
 }
 
 /// Starts this program again as a worker.

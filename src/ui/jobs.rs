@@ -1,5 +1,6 @@
 //! Work off the window's thread, and the mailbox its results come back through.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
@@ -12,7 +13,7 @@ use super::demo::{self, Demo};
 use super::export::{Export, Parcel};
 use super::probe::{self, ProbeSource, ProbeView};
 use super::state::{Opened, Wanted};
-use super::summaries::{DataReport, ModelSummary, RunRow};
+use super::summaries::{DataReport, MemoryLine, ModelSummary, RunRow};
 
 /// A result of background work.
 #[derive(Debug)]
@@ -25,6 +26,10 @@ pub enum Message {
     Model {
         ticket: u64,
         result: Result<ModelSummary, String>,
+    },
+    Plan {
+        ticket: u64,
+        line: Option<MemoryLine>,
     },
     Runs(Result<Vec<RunRow>, String>),
     Opened {
@@ -96,6 +101,10 @@ impl Mailbox {
 
     pub fn read_model(&self, ticket: u64, folder: PathBuf) {
         self.spawn(move || Message::Model { ticket, result: backend::model_summary(&folder) });
+    }
+
+    pub fn plan(&self, ticket: u64, options: Vec<OsString>) {
+        self.spawn(move || Message::Plan { ticket, line: backend::plan(&options) });
     }
 
     pub fn list_runs(&self, root: PathBuf) {

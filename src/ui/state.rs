@@ -13,7 +13,7 @@ use super::demo::Demo;
 use super::drop::Dropped;
 use super::form::Form;
 use super::probe::ProbeView;
-use super::summaries::{DataReport, ModelSummary, RunRow};
+use super::summaries::{DataReport, MemoryLine, ModelSummary, RunRow};
 
 /// The four places of the left rail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -189,6 +189,8 @@ pub struct State {
     pub stopping: bool,
     pub data: Loaded<DataReport>,
     pub model: Loaded<ModelSummary>,
+    /// What a run with the form's settings would need; `None` while that is not known.
+    pub memory: Option<MemoryLine>,
     pub runs: Loaded<Vec<RunRow>>,
     pub opened: Loaded<Opened>,
     pub selected_run: Option<PathBuf>,

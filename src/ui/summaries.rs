@@ -18,6 +18,17 @@ pub struct Piece {
     pub differs: bool,
 }
 
+/// The memory that a run with the form's settings would need.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MemoryLine {
+    /// `About 43 MiB of 12 GiB, base resident`.
+    pub text: String,
+    /// The parts, one a line.
+    pub parts: String,
+    /// Why it would be refused, and what would help.
+    pub refusal: Option<String>,
+}
+
 /// A row left out, where it stands and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SkippedRow {

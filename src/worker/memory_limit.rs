@@ -1,14 +1,14 @@
 //! How much memory a run may use.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::device::Choice;
 
 /// A limit in bytes, and who says so.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemoryLimit {
     pub bytes: u64,
-    pub source: &'static str,
+    pub source: String,
 }
 
 const GIB: f64 = (1u64 << 30) as f64;
@@ -16,14 +16,17 @@ const GIB: f64 = (1u64 << 30) as f64;
 /// The limit asked for (GiB), else the device's own memory; `None` where nobody says.
 pub fn memory_limit(asked: Option<f64>, choice: &Choice) -> Option<MemoryLimit> {
     if let Some(gib) = asked {
-        return Some(MemoryLimit { bytes: (gib * GIB) as u64, source: "--memory-limit" });
+        return Some(MemoryLimit {
+            bytes: (gib * GIB) as u64,
+            source: "--memory-limit".to_owned(),
+        });
     }
     match &choice.adapter {
-        Some(adapter) => {
-            adapter.memory_bytes.map(|bytes| MemoryLimit { bytes, source: "the adapter's memory" })
-        }
+        Some(adapter) => adapter
+            .memory_bytes
+            .map(|bytes| MemoryLimit { bytes, source: "the adapter's memory".to_owned() }),
         None => system_memory()
-            .map(|bytes| MemoryLimit { bytes, source: "what the system has available" }),
+            .map(|bytes| MemoryLimit { bytes, source: "what the system has available".to_owned() }),
     }
 }
 

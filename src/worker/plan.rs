@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::device::Choice;
 use super::memory_limit::{MemoryLimit, memory_limit};
@@ -15,7 +15,7 @@ use crate::model::memory::{MemoryForecast, MemoryInput, PassSize, WeightBytes, f
 use crate::model::{SCORE_TOKENS, quant_format};
 
 /// What a run needs and whether it gets it. Sizes in bytes.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
     pub device: String,
     /// Where the blocks will lie: `auto` is decided.
@@ -37,7 +37,7 @@ pub struct Plan {
 }
 
 /// A change of settings that makes a run fit.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Remedy {
     /// As typed on the command line.
     pub options: String,

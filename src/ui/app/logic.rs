@@ -26,6 +26,7 @@ impl App {
         }
         self.drain_trainer(ctx);
         self.follow_form(ctx);
+        self.follow_plan(ctx);
         self.follow_probe();
     }
 
@@ -38,7 +39,10 @@ impl App {
             Message::Model { ticket, result } if ticket == self.model_ticket => {
                 self.state.model = loaded(result);
             }
-            Message::Data { .. } | Message::Model { .. } => {}
+            Message::Plan { ticket, line } if ticket == self.plan_ticket => {
+                self.state.memory = line;
+            }
+            Message::Data { .. } | Message::Model { .. } | Message::Plan { .. } => {}
             Message::Runs(result) => self.state.runs = loaded(result),
             Message::Opened { folder, result } => {
                 if self.state.selected_run.as_ref() == Some(&folder) {
@@ -173,6 +177,27 @@ impl App {
             None => Loaded::Nothing,
         };
         self.read = sources;
+    }
+
+    /// Forecasts the memory again when model and pairs are read and the settings rest.
+    fn follow_plan(&mut self, ctx: &Context) {
+        let ready = self.state.model.ready().is_some() && self.state.data.ready().is_some();
+        if !ready || !self.state.form.complaints().is_empty() {
+            self.state.memory = None;
+            self.planned = None;
+            return;
+        }
+        let options = self.state.form.args();
+        if self.planned.as_ref() == Some(&options) {
+            return;
+        }
+        if ctx.egui_wants_keyboard_input() {
+            ctx.request_repaint_after(Duration::from_secs_f64(TYPING_REST));
+            return;
+        }
+        self.plan_ticket += 1;
+        self.mailbox.plan(self.plan_ticket, options.clone());
+        self.planned = Some(options);
     }
 
     /// Reads the probe that Inspect is to show, when it is another than was read last.

@@ -6,6 +6,7 @@ mod exporting;
 mod logic;
 mod opening;
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
@@ -47,6 +48,9 @@ pub struct App {
     data_ticket: u64,
     model_ticket: u64,
     probe_ticket: u64,
+    plan_ticket: u64,
+    /// Options of the newest memory forecast.
+    planned: Option<Vec<OsString>>,
     /// Run, step asked for and newest step of the probe that was read.
     probe_read: Option<(PathBuf, Option<usize>, Option<usize>)>,
     /// What the newest reading of model and data began with.
@@ -82,6 +86,8 @@ impl App {
             data_ticket: 0,
             model_ticket: 0,
             probe_ticket: 0,
+            plan_ticket: 0,
+            planned: None,
             probe_read: None,
             read: Sources::default(),
             seen: None,

@@ -46,6 +46,13 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
                     );
                 }
             }
+            if let Some(memory) = &state.memory {
+                match &memory.refusal {
+                    None => widgets::hint(ui, &memory.text),
+                    Some(refusal) => ui.colored_label(ui.tokens().danger, refusal),
+                }
+                .on_hover_text(&memory.parts);
+            }
             field_row(ui, &mut state.form, "model", enabled);
             for name in ["init_adapter", "base_precision", "weights", "memory_limit"] {
                 field_row(ui, &mut state.form, name, enabled);
