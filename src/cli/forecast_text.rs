@@ -37,7 +37,7 @@ pub fn forecast_text(forecast: &Forecast) -> String {
     );
     let _ = writeln!(
         text,
-        "likely to fall first under plain DPO, by the model's surprise at the chosen answer"
+        "likely to fall first under plain DPO, by the model's surprise at the chosen answer (who falls first, not furthest: docs/FORECAST.md)"
     );
     let _ = writeln!(
         text,

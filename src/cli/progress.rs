@@ -74,9 +74,7 @@ impl State {
                 self.step(*step, arms, *tokens_per_second, *elapsed);
             }
             Event::Probe { step, arms, .. } => self.probe(*step, arms),
-            Event::Forecast { step, arm, share, pairs, .. } => {
-                self.forecast(*step, arm, *share, pairs)
-            }
+            Event::Forecast { step, arm, pairs, .. } => self.forecast(*step, arm, pairs),
             Event::Checkpoint { step, path } => {
                 self.line(&format!("step {step}: saved {}", path.display()))
             }
@@ -179,13 +177,13 @@ impl State {
     }
 
     /// Only arms in danger are spoken of, and those that have not collapsed yet.
-    fn forecast(&mut self, step: usize, arm: &str, share: f64, pairs: &[PairGradients]) {
-        let falling = pairs.iter().filter(|pair| pair.falls).count();
-        if falling > 0 && !self.collapsed.iter().any(|name| name == arm) {
+    fn forecast(&mut self, step: usize, arm: &str, pairs: &[PairGradients]) {
+        let count = |falls: fn(&PairGradients) -> bool| pairs.iter().filter(|p| falls(p)).count();
+        let (down, alone) = (count(|pair| pair.heading < 0.0), count(|pair| pair.falls));
+        if down + alone > 0 && !self.collapsed.iter().any(|name| name == arm) {
             self.line(&format!(
-                "forecast {step}: {arm}: the next update would lower {falling} of {} chosen answers (plain DPO {:.0})",
+                "forecast {step}: {arm} heads down on {down} of {} chosen answers; {alone} would fall by a step on the pair alone",
                 pairs.len(),
-                share * pairs.len() as f64
             ));
         }
     }
