@@ -64,7 +64,7 @@ fn files_used_before_are_offered_again() {
     let row = r#"{"prompt":"a","chosen":"b c","rejected":"b d"}"#;
     std::fs::write(&file, format!("{row}\n{row}\n{row}\n")).unwrap();
     drop_paths(&mut bench, &[&file]);
-    assert_eq!(Memory::read(bench.state().memory()).data, [file.clone()]);
+    assert_eq!(Memory::read(bench.state().memory()).data, std::slice::from_ref(&file));
     bench.state_mut().state().form.set("data", "");
     bench.run_steps(3);
     bench.get_by_label("Recent pairs").click();
