@@ -29,7 +29,7 @@ fn copy(name: &str) -> TempDir {
 fn load(dir: &Path) -> Result<(), ModelError> {
     let config = ModelConfig::read(dir)?;
     let checkpoint = Checkpoint::open(dir, &config)?;
-    let names: Vec<_> = checkpoint.names().map(str::to_owned).collect();
+    let names: Vec<_> = checkpoint.names().into_iter().map(str::to_owned).collect();
     names.iter().try_for_each(|name| checkpoint.tensor(name).map(|_| ()))
 }
 
@@ -364,7 +364,7 @@ fn shards_hold_what_the_single_file_holds() {
         Checkpoint::open(&fixture(name), &ModelConfig::read(&fixture(name)).unwrap()).unwrap()
     };
     let (sharded, single) = (open("llama_sharded"), open("mistral_noswa"));
-    assert!(sharded.names().eq(single.names()));
+    assert_eq!(sharded.names(), single.names());
     for name in single.names() {
         assert_eq!(sharded.tensor(name).unwrap(), single.tensor(name).unwrap(), "{name}");
     }

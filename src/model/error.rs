@@ -48,6 +48,18 @@ pub enum ModelError {
     PickleOnly { dir: PathBuf, found: String },
 
     #[error(
+        "{} holds several GGUF files: {names}. Leave the one to train on in the folder, beside tokenizer.json.",
+        .dir.display()
+    )]
+    ManyGguf { dir: PathBuf, names: String },
+
+    #[error(
+        "{}: {tensor} is stored in ggml's type {kind}, which cannot be read. Choose a file in F32, F16, BF16, Q8_0, \
+         Q6_K, Q5_K, Q5_0, Q5_1, Q4_K, Q4_0 or Q4_1.", .path.display()
+    )]
+    GgufType { path: PathBuf, tensor: String, kind: u32 },
+
+    #[error(
         "{} is a git-LFS pointer, not the file itself. Run `git lfs pull` in the model folder.",
         .path.display()
     )]

@@ -24,6 +24,8 @@ pub(super) enum WeightFiles {
         index: PathBuf,
         weight_map: BTreeMap<String, String>,
     },
+    /// One llama.cpp file, with its own metadata instead of config.json.
+    Gguf(PathBuf),
 }
 
 impl WeightFiles {
@@ -38,7 +40,13 @@ impl WeightFiles {
         }
         let index = dir.join(INDEX);
         if !index.exists() {
-            return Err(without_safetensors(dir));
+            return match gguf_files(dir).as_slice() {
+                [] => Err(without_safetensors(dir)),
+                [one] => Ok(WeightFiles::Gguf(dir.join(one))),
+                many => {
+                    Err(ModelError::ManyGguf { dir: dir.to_path_buf(), names: many.join(", ") })
+                }
+            };
         }
         let weight_map = read_index(&index)?;
         for shard in weight_map.values() {
@@ -55,7 +63,7 @@ impl WeightFiles {
     /// Every weight file once, in the order of names.
     pub fn paths(&self) -> Vec<PathBuf> {
         match self {
-            WeightFiles::Single(path) => vec![path.clone()],
+            WeightFiles::Single(path) | WeightFiles::Gguf(path) => vec![path.clone()],
             WeightFiles::Sharded { index, weight_map } => {
                 let mut names: Vec<_> = weight_map.values().collect();
                 names.sort();
@@ -68,12 +76,23 @@ impl WeightFiles {
     /// Whether the tensor is to be taken from that file: the index places it there or does not know it.
     pub fn maps_to(&self, tensor: &str, path: &Path) -> bool {
         match self {
-            WeightFiles::Single(_) => true,
+            WeightFiles::Single(_) | WeightFiles::Gguf(_) => true,
             WeightFiles::Sharded { index, weight_map } => {
                 weight_map.get(tensor).is_none_or(|shard| index.with_file_name(shard) == path)
             }
         }
     }
+}
+
+/// Names of the folder's GGUF files, sorted.
+fn gguf_files(dir: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let mut names: Vec<_> = entries
+        .filter_map(|entry| entry.file_name().into_string().ok())
+        .filter(|name| name.to_lowercase().ends_with(".gguf"))
+        .collect();
+    names.sort();
+    names
 }
 
 /// A folder with pickles only, or with nothing.

@@ -1,6 +1,7 @@
 //! A fingerprint of a model folder that is quick to take.
 
 use std::fs::File;
+use std::io::ErrorKind::NotFound;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::Path;
 
@@ -23,9 +24,14 @@ const BLOCK: u64 = 16 << 10;
 /// of a large file does not. Tokenizer and chat template are not covered.
 pub fn model_hash(dir: &Path) -> Result<String, ModelError> {
     let files = WeightFiles::find(dir)?;
-    let config = dir.join("config.json");
-    let config =
-        std::fs::read(&config).map_err(|source| ModelError::Io { path: config, source })?;
+    let path = dir.join("config.json");
+    // A GGUF file describes itself.
+    let config = match std::fs::read(&path) {
+        Err(error) if error.kind() == NotFound && matches!(files, WeightFiles::Gguf(_)) => {
+            Vec::new()
+        }
+        read => read.map_err(|source| ModelError::Io { path, source })?,
+    };
     let mut hash = Sha256::new();
     hash.update((config.len() as u64).to_le_bytes());
     hash.update(&config);

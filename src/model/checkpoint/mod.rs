@@ -2,6 +2,7 @@
 //! right shape, and nothing else is.
 
 mod files;
+mod gguf;
 mod hash;
 mod spill;
 mod summary;
@@ -17,16 +18,21 @@ use super::config::ModelConfig;
 use super::error::ModelError;
 use crate::config::Target;
 use files::{Entry, Shard, WeightFiles, read_text};
+use gguf::Gguf;
 
 pub use hash::model_hash;
 pub use spill::Spill;
 pub use summary::ModelSummary;
 
 impl ModelConfig {
-    /// Reads `config.json` of a model folder, in the spelling of transformers 4 or 5.
+    /// Reads `config.json` of a model folder, in the spelling of transformers 4 or 5; of a folder whose weights are a
+    /// GGUF file, that file's own metadata.
     pub fn read(dir: &Path) -> Result<ModelConfig, ModelError> {
         if !dir.is_dir() {
             return Err(ModelError::NotAFolder { dir: dir.to_path_buf() });
+        }
+        if let Ok(WeightFiles::Gguf(path)) = WeightFiles::find(dir) {
+            return Gguf::open(&path)?.config();
         }
         let path = dir.join("config.json");
         if !path.exists() {
@@ -45,15 +51,30 @@ pub struct HostTensor {
 
 /// An open model folder: headers read, contents mapped and read on demand.
 pub struct Checkpoint {
-    shards: Vec<Shard>,
-    /// Exactly the tensors that the architecture needs.
-    tensors: BTreeMap<String, Entry>,
+    weights: Weights,
+}
+
+enum Weights {
+    Safetensors {
+        shards: Vec<Shard>,
+        /// Exactly the tensors that the architecture needs.
+        tensors: BTreeMap<String, Entry>,
+    },
+    Gguf {
+        file: Box<Gguf>,
+        config: Box<ModelConfig>,
+        /// The same, by their safetensors names, with their shapes.
+        shapes: BTreeMap<String, Vec<usize>>,
+    },
 }
 
 impl Checkpoint {
     /// Opens `dir` and checks names, shapes and dtypes against `config`. Reads headers only.
     pub fn open(dir: &Path, config: &ModelConfig) -> Result<Checkpoint, ModelError> {
         let files = WeightFiles::find(dir)?;
+        if let WeightFiles::Gguf(path) = &files {
+            return Checkpoint::open_gguf(dir, Gguf::open(path)?, config);
+        }
         let mut shards = Vec::new();
         let mut found = BTreeMap::new();
         for path in files.paths() {
@@ -66,18 +87,32 @@ impl Checkpoint {
             check_index(index, weight_map, &found)?;
         }
         let tensors = select(dir, config, found)?;
-        Ok(Checkpoint { shards, tensors })
+        Ok(Checkpoint { weights: Weights::Safetensors { shards, tensors } })
+    }
+
+    fn open_gguf(dir: &Path, file: Gguf, config: &ModelConfig) -> Result<Checkpoint, ModelError> {
+        let shapes: BTreeMap<_, _> = expected_tensors(config).into_iter().collect();
+        let (missing, unused) = file.compare(shapes.keys());
+        if !missing.is_empty() || !unused.is_empty() {
+            return Err(ModelError::TensorSet { dir: dir.to_path_buf(), missing, unused });
+        }
+        let (file, config) = (Box::new(file), Box::new(config.clone()));
+        Ok(Checkpoint { weights: Weights::Gguf { file, config, shapes } })
     }
 
     /// Reads one tensor as f32. F16 and BF16 convert exactly.
     ///
     /// Fails with [`ModelError::NonFinite`] where a value is NaN or infinite.
     pub fn tensor(&self, name: &str) -> Result<HostTensor, ModelError> {
-        let entry = self
-            .tensors
-            .get(name)
-            .ok_or_else(|| ModelError::NoSuchTensor { tensor: name.to_owned() })?;
-        let bytes = &self.shards[entry.shard].map[entry.range.clone()];
+        let unknown = || ModelError::NoSuchTensor { tensor: name.to_owned() };
+        let (shards, tensors) = match &self.weights {
+            Weights::Safetensors { shards, tensors } => (shards, tensors),
+            Weights::Gguf { file, config, shapes } => {
+                return file.tensor(name, shapes.get(name).ok_or_else(unknown)?, config);
+            }
+        };
+        let entry = tensors.get(name).ok_or_else(unknown)?;
+        let bytes = &shards[entry.shard].map[entry.range.clone()];
         let (values, bad) = match entry.dtype {
             Dtype::F32 => convert(bytes, f32::from_le_bytes),
             Dtype::F16 => convert(bytes, |b| f16::from_le_bytes(b).to_f32()),
@@ -95,24 +130,41 @@ impl Checkpoint {
     }
 
     /// Names in alphabetic order.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.tensors.keys().map(String::as_str)
+    pub fn names(&self) -> Vec<&str> {
+        match &self.weights {
+            Weights::Safetensors { tensors, .. } => tensors.keys().map(String::as_str).collect(),
+            Weights::Gguf { shapes, .. } => shapes.keys().map(String::as_str).collect(),
+        }
     }
 
     /// Number of weights.
     pub fn parameters(&self) -> u64 {
-        self.tensors.values().map(|entry| entry.shape.iter().product::<usize>() as u64).sum()
+        match &self.weights {
+            Weights::Safetensors { tensors, .. } => {
+                tensors.values().map(|entry| entry.shape.iter().product::<usize>() as u64).sum()
+            }
+            Weights::Gguf { file, .. } => file.parameters(),
+        }
     }
 
     /// Bytes of all tensors on disk.
     pub fn bytes(&self) -> u64 {
-        self.tensors.values().map(|entry| entry.range.len() as u64).sum()
+        match &self.weights {
+            Weights::Safetensors { tensors, .. } => {
+                tensors.values().map(|entry| entry.range.len() as u64).sum()
+            }
+            Weights::Gguf { file, .. } => file.bytes(),
+        }
     }
 
-    /// The dtype that most bytes are stored in: `F32`, `F16` or `BF16`.
+    /// The type that most bytes are stored in: `F32`, `F16` or `BF16`, of a GGUF file also `Q4_K` and its kin.
     pub fn dtype(&self) -> String {
+        let tensors = match &self.weights {
+            Weights::Safetensors { tensors, .. } => tensors,
+            Weights::Gguf { file, .. } => return file.dtype(),
+        };
         let mut bytes = BTreeMap::new();
-        for entry in self.tensors.values() {
+        for entry in tensors.values() {
             *bytes.entry(entry.dtype.to_string()).or_insert(0) += entry.range.len();
         }
         bytes.into_iter().max_by_key(|(_, n)| *n).map(|(dtype, _)| dtype).unwrap_or_default()
