@@ -1,5 +1,7 @@
 //! A preference set before training: which pairs plain DPO is likely to hurt.
 
+use std::collections::HashSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::displacement::WrongWay;
@@ -92,7 +94,7 @@ impl Filter {
     /// Rows of `forecast` that pass every rule, rising. A pair without a wrong-way share passes that rule.
     pub fn rows(&self, forecast: &Forecast) -> Vec<usize> {
         let below = |limit: Option<f64>, value: f64| limit.is_none_or(|limit| value <= limit);
-        let repeats = |row: usize| forecast.duplicates.iter().any(|duplicate| duplicate.row == row);
+        let repeated: HashSet<usize> = forecast.duplicates.iter().map(|d| d.row).collect();
         let mut rows: Vec<usize> = forecast
             .pairs
             .iter()
@@ -101,7 +103,7 @@ impl Filter {
                     && below(self.max_ches, pair.ches)
                     && pair.wrong_way.share().is_none_or(|share| below(self.max_wrong_way, share))
                     && below(self.max_surprise, pair.surprise)
-                    && !(self.drop_duplicates && repeats(pair.row))
+                    && !(self.drop_duplicates && repeated.contains(&pair.row))
                     && !(self.drop_swapped && pair.looks_swapped())
             })
             .map(|pair| pair.row)

@@ -4,6 +4,7 @@
 pub mod charts;
 pub mod csv;
 pub mod format;
+pub mod notes;
 pub mod page;
 pub mod palette;
 pub mod picture;

@@ -20,6 +20,10 @@ pub enum Action {
     /// A path typed for `wanted`.
     TakeTyped(Wanted, String),
     Preset(String),
+    /// Keep the form's settings under this name.
+    SaveSettings(String),
+    UseSettings(String),
+    ForgetSettings(String),
     SelectRun(PathBuf),
     /// Put a run beside others, or take it away.
     Compare(PathBuf),
@@ -34,6 +38,7 @@ pub enum Action {
     /// Show in the file manager.
     Reveal(PathBuf),
     Save(Export),
+    EndTour,
     DismissCollapse,
     CloseDialog,
     /// Stop and save, then close the window.

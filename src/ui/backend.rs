@@ -8,6 +8,7 @@ use crate::config::WeightPlace;
 use crate::data::analysis::DiffKind;
 use crate::data::inspect::{self as inspection, InspectReport, TokenReport};
 use crate::model::checkpoint::ModelSummary as Summary;
+use crate::report::notes::notes;
 use crate::report::{self, Skip};
 use crate::run::folder::{self, RunStatus, RunSummary};
 use crate::train::event::{Command, Event};
@@ -29,6 +30,8 @@ pub struct Folders {
     pub demo: PathBuf,
     /// New runs, and those that Runs lists.
     pub runs: PathBuf,
+    /// What the window remembers.
+    pub memory: PathBuf,
 }
 
 impl Folders {
@@ -37,9 +40,8 @@ impl Folders {
         let runs = folder::default_root().map_err(|error| error.to_string())?;
         let data = directories::ProjectDirs::from("", "", "dpop-studio")
             .map(|dirs| dirs.data_dir().to_owned());
-        let demo =
-            data.or_else(|| Some(runs.parent()?.to_owned())).unwrap_or_default().join("demo");
-        Ok(Self { demo, runs })
+        let data = data.or_else(|| Some(runs.parent()?.to_owned())).unwrap_or_default();
+        Ok(Self { demo: data.join("demo"), memory: data.join("window.json"), runs })
     }
 }
 
@@ -246,8 +248,10 @@ pub fn open_run(path: &Path) -> Result<Opened, String> {
     if folder::in_use(path) {
         view.status = crate::report::run_view::Status::Running;
     }
-    let settings = record.map(|record| report::settings(&record.config)).unwrap_or_default();
-    Ok(Opened { folder: path.to_owned(), view, settings })
+    let config = record.map(|record| record.config).ok();
+    let settings = config.as_ref().map(report::settings).unwrap_or_default();
+    let notes = notes(&view, config.as_ref());
+    Ok(Opened { folder: path.to_owned(), view, settings, notes })
 }
 
 /// Removes a run folder. Only what looks like a run is removed, and never one that trains.

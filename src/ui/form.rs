@@ -1,6 +1,8 @@
 //! The cards' fields as text, over the configuration's own table of options. What is typed becomes a
 //! `RunDraft`, which validates itself; nothing here knows a limit or a default of its own.
 
+mod history;
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -101,12 +103,28 @@ pub struct Form {
     presets: Vec<Preset>,
     /// Name of the preset the fields still stand at.
     preset: Option<&'static str>,
+    /// States to go back to, and forward again.
+    past: Vec<Moment>,
+    future: Vec<Moment>,
+    /// The field that was changed last: further keystrokes in it belong to the same change.
+    changing: Option<&'static str>,
 }
+
+/// The fields at one time, and the preset they stood at.
+type Moment = (BTreeMap<&'static str, String>, Option<&'static str>);
 
 impl Default for Form {
     fn default() -> Self {
         let values = FIELDS.iter().map(|f| (f.name, String::new())).collect();
-        let mut form = Self { values, complaints: Vec::new(), presets: presets(), preset: None };
+        let mut form = Self {
+            values,
+            complaints: Vec::new(),
+            presets: presets(),
+            preset: None,
+            past: Vec::new(),
+            future: Vec::new(),
+            changing: None,
+        };
         form.fill(RunDraft::default(), &[]);
         form
     }
@@ -122,6 +140,10 @@ impl Form {
         let value = value.into();
         let key = field(name).name;
         if key == name && self.get(name) != value {
+            if self.changing != Some(key) {
+                self.mark();
+            }
+            self.changing = Some(key);
             self.values.insert(key, value);
             if !KEPT_BY_PRESETS.contains(&key) {
                 self.preset = None;
@@ -159,6 +181,7 @@ impl Form {
     pub fn apply_preset(&mut self, name: &str) {
         if let Some(preset) = self.presets.iter().find(|preset| preset.name == name) {
             let (draft, name) = (preset.draft.clone(), preset.name);
+            self.mark();
             self.fill(draft, &KEPT_BY_PRESETS);
             self.preset = Some(name);
         }
@@ -318,7 +341,7 @@ fn value_of(field: &Field, text: &str) -> Result<Value, String> {
 mod tests {
     use super::*;
 
-    fn filled() -> (tempfile::TempDir, Form) {
+    pub(in crate::ui::form) fn filled() -> (tempfile::TempDir, Form) {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("config.json"), "{}").unwrap();
         std::fs::write(dir.path().join("pairs.jsonl"), "{}").unwrap();

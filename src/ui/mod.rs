@@ -15,6 +15,7 @@ pub mod export;
 mod fields;
 pub mod form;
 mod jobs;
+pub mod memory;
 pub mod probe;
 pub mod raster;
 pub mod state;

@@ -4,7 +4,9 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crate::config::RunConfig;
 use crate::report::charts::Scale;
+use crate::report::notes::{Note, notes};
 use crate::report::ruler::Axis;
 use crate::report::run_view::{RunView, Status};
 use crate::train::event::Event;
@@ -12,6 +14,7 @@ use crate::train::event::Event;
 use super::demo::Demo;
 use super::drop::Dropped;
 use super::form::Form;
+use super::memory::Memory;
 use super::probe::ProbeView;
 use super::summaries::{DataReport, MemoryLine, ModelSummary, RunRow};
 
@@ -90,6 +93,12 @@ pub enum Dialog {
     ReplaceDuringRun(Dropped),
     CloseDuringRun,
     DeleteRun(PathBuf),
+    /// All short messages.
+    Messages,
+    /// Settings are to be saved: under which name?
+    NameSettings {
+        text: String,
+    },
     /// No file dialog on this machine: type the path.
     TypePath {
         wanted: Wanted,
@@ -151,6 +160,7 @@ pub struct Opened {
     pub view: RunView,
     /// What its `run.json` says, as rows of a table.
     pub settings: Vec<(String, String)>,
+    pub notes: Vec<Note>,
 }
 
 /// Runs side by side.
@@ -182,6 +192,11 @@ pub struct State {
     pub demo: Option<Demo>,
     /// The run of this window: live, or the last one.
     pub run: RunView,
+    /// What it was started with, where that is known.
+    pub config: Option<RunConfig>,
+    /// Forecasts, advice and warnings on it.
+    pub notes: Vec<Note>,
+    pub memory: Memory,
     pub log_tail: Vec<String>,
     /// Seconds since the worker was last heard of.
     pub silent_for: f64,
@@ -210,6 +225,10 @@ pub struct State {
     pub palette: Option<String>,
     pub more_settings: bool,
     pub dismissed_collapse: bool,
+    /// The stop at which the tour is.
+    pub tour: Option<usize>,
+    /// Every short message since the start, oldest first.
+    pub messages: Vec<Notice>,
 }
 
 /// Without a sign of life for so long (seconds), the window warns; heartbeats come every second.
@@ -219,7 +238,12 @@ impl State {
     /// Folds an event of the live run in.
     pub fn apply(&mut self, event: Event) {
         self.silent_for = 0.0;
+        let said =
+            matches!(event, Event::Probe { .. } | Event::Forecast { .. } | Event::Warning { .. });
         self.run.apply(event);
+        if said {
+            self.notes = notes(&self.run, self.config.as_ref());
+        }
         if !self.run.status.is_active() {
             self.stopping = false;
         }
@@ -229,6 +253,7 @@ impl State {
     pub fn begin(&mut self, resumed: bool) {
         if !resumed {
             self.run = RunView::default();
+            self.notes.clear();
         }
         self.run.status = Status::Starting("Starting the trainer".into());
         self.silent_for = 0.0;
@@ -290,7 +315,9 @@ impl State {
     }
 
     pub fn notify(&mut self, now: f64, text: impl Into<String>, bad: bool) {
-        self.notices.push(Notice { text: text.into(), bad, since: now });
+        let notice = Notice { text: text.into(), bad, since: now };
+        self.messages.push(notice.clone());
+        self.notices.push(notice);
         if self.notices.len() > 4 {
             self.notices.remove(0);
         }

@@ -65,6 +65,34 @@ pub fn corner_button(ui: &mut Ui, text: &str) -> Response {
     ui.add(Button::new(RichText::new(text).font(theme::medium(12.0))).min_size(vec2(0.0, 24.0)))
 }
 
+/// A small menu of files used before; answers the one that was chosen.
+pub fn recent_menu(
+    ui: &mut Ui,
+    enabled: bool,
+    name: &str,
+    paths: &[std::path::PathBuf],
+) -> Option<std::path::PathBuf> {
+    if paths.is_empty() {
+        return None;
+    }
+    let text = RichText::new("Recent").font(theme::medium(12.0));
+    let button = ui.add_enabled(enabled, Button::new(text).min_size(vec2(0.0, 24.0)));
+    let button = button.accessible_name(name);
+    let mut chosen = None;
+    egui::Popup::menu(&button).width(260.0).show(|ui| {
+        for path in paths {
+            let shown = path.file_name().unwrap_or(path.as_os_str()).to_string_lossy();
+            let row = Button::new(shown.into_owned()).frame_when_inactive(false).truncate();
+            let row = ui.add(row.min_size(vec2(ui.available_width(), 26.0)));
+            if row.on_hover_text(path.display().to_string()).clicked() {
+                chosen = Some(path.clone());
+                ui.close();
+            }
+        }
+    });
+    chosen
+}
+
 /// A button that looks like a link.
 pub fn quiet_button(ui: &mut Ui, text: &str) -> Response {
     let color = ui.tokens().chosen;

@@ -44,6 +44,9 @@ fn drop_train_and_look(display: &Display) -> Result<()> {
     app.wait("Start is enabled", Duration::from_secs(30), |app| {
         Ok(app.find_button("Start").is_some())
     })?;
+    app.press_button("Skip the tour")?;
+    app.wait("the tour is over", Duration::from_secs(5), |app| Ok(!app.shows("Skip the tour")))?;
+    app.rest_pointer()?;
     let empty = app.shot_at_rest("1-opened")?;
 
     // The whole window answers while the file hangs over it, and takes the file.

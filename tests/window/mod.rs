@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use dpop_studio::train::event::{Command, Event};
 use dpop_studio::ui::app::App;
 use dpop_studio::ui::backend::Folders;
+use dpop_studio::ui::memory::Memory;
 use dpop_studio::ui::state::{Loaded, State};
 use dpop_studio::ui::trainer::{Job, Trainer};
 use eframe::egui::{self, Theme, Vec2};
@@ -89,6 +90,11 @@ impl Window {
         &self.folders.runs
     }
 
+    /// The file of what the window remembers.
+    pub fn memory(&self) -> &Path {
+        &self.folders.memory
+    }
+
     fn frame(&mut self, ui: &mut egui::Ui) {
         let app = self.app.get_or_insert_with(|| {
             let script = Rc::clone(&self.script);
@@ -125,7 +131,10 @@ pub fn open_with(
     prepare: impl FnOnce(&Folders),
 ) -> Bench {
     let dir = tempfile::tempdir().expect("a temporary folder");
-    let folders = Folders { demo: dir.path().join("demo"), runs: dir.path().join("runs") };
+    let at = |name: &str| dir.path().join(name);
+    let folders = Folders { demo: at("demo"), runs: at("runs"), memory: at("window.json") };
+    let toured = Memory { toured: true, ..Memory::default() };
+    toured.write(&folders.memory).expect("a writable folder");
     prepare(&folders);
     let window = Window { app: None, script: Shared::default(), folders, paths, _dir: dir };
     let mut bench = Harness::builder()

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use eframe::egui::{Context, Theme, ViewportCommand};
 
 use crate::report::run_view::Status;
+use crate::run::folder;
 use crate::train::event;
 use crate::ui::action::Action;
 use crate::ui::backend;
@@ -54,6 +55,27 @@ impl App {
                     self.mailbox.compare_run(folder);
                 }
                 self.compare_charts.reset();
+            }
+            Action::SaveSettings(name) => {
+                self.state.dialog = None;
+                self.state.memory.presets.insert(name, self.state.form.settings());
+                self.remember();
+            }
+            Action::UseSettings(name) => {
+                if let Some(values) = self.state.memory.presets.get(&name) {
+                    self.state.form.use_settings(values);
+                }
+            }
+            Action::ForgetSettings(name) => {
+                self.state.memory.presets.remove(&name);
+                self.remember();
+            }
+            Action::EndTour => {
+                self.state.tour = None;
+                if !self.state.memory.toured {
+                    self.state.memory.toured = true;
+                    self.remember();
+                }
             }
             Action::CompareNothing => self.state.compare = Default::default(),
             Action::Inspect { opened } => {
@@ -125,6 +147,16 @@ impl App {
             Command::OpenAdapter => self.open_dialog(Wanted::Adapter),
             Command::UseDemo => self.fill_with_demo(true),
             Command::ResetCharts => self.reset_charts(),
+            Command::Undo => self.state.form.undo(),
+            Command::Tour => {
+                self.state.place = Place::Train;
+                self.state.tour = Some(0);
+            }
+            Command::Messages => self.state.dialog = Some(Dialog::Messages),
+            Command::Redo => self.state.form.redo(),
+            Command::SaveSettings => {
+                self.state.dialog = Some(Dialog::NameSettings { text: String::new() });
+            }
             Command::ToggleSmooth => self.state.smooth = !self.state.smooth,
             Command::ZoomIn
             | Command::ZoomOut
@@ -183,7 +215,10 @@ impl App {
     pub(super) fn start(&mut self, ctx: &Context) {
         let data = self.state.form.path("data").unwrap_or_default();
         match backend::new_run_folder(&self.folders.runs, &data) {
-            Ok(run) => self.launch(ctx, &Job::start(self.state.form.args(), &run), false),
+            Ok(run) => {
+                self.state.config = self.state.form.config();
+                self.launch(ctx, &Job::start(self.state.form.args(), &run), false);
+            }
             Err(message) => self.message("The run could not start", &message),
         }
     }
@@ -199,6 +234,7 @@ impl App {
         {
             self.state.run = opened.view.clone();
         }
+        self.state.config = folder::read_record(&folder).map(|record| record.config).ok();
         self.launch(ctx, &Job::resume(&folder), true);
         self.state.place = Place::Train;
     }

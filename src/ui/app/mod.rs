@@ -11,17 +11,18 @@ use std::path::PathBuf;
 use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use eframe::egui::{self, Context, Ui, ViewportCommand};
+use eframe::egui::{self, Context, Key, Ui, ViewportCommand};
 
 use super::action::{Action, Actions};
 use super::backend::Folders;
 use super::chart_cache::ChartCache;
-use super::command::TABLE;
+use super::command::{Entry, TABLE};
 use super::drop::Dropped;
 use super::jobs::{Mailbox, Message};
+use super::memory::Memory;
 use super::state::{Dialog, Place, State};
 use super::trainer::{Launcher, Trainer};
-use super::views::{bottom, data, inspect, overlays, rail, runs, train};
+use super::views::{bottom, data, inspect, overlays, rail, runs, tour, train};
 use super::{system_fonts, theme};
 
 /// What the reports on model and data are made from.
@@ -73,7 +74,7 @@ impl App {
         system_fonts::install(ctx);
         let (mailbox, messages) = Mailbox::new(ctx.clone());
         let mut app = Self {
-            state: State::default(),
+            state: State { memory: Memory::read(&folders.memory), ..State::default() },
             actions: Vec::new(),
             train_charts: ChartCache::default(),
             runs_charts: ChartCache::default(),
@@ -99,6 +100,7 @@ impl App {
         app.mailbox.unpack_demo(app.folders.demo.clone());
         app.list_runs();
         app.take_paths(ctx, paths);
+        app.state.tour = (!app.state.memory.toured).then_some(0);
         app
     }
 
@@ -126,6 +128,7 @@ impl App {
                 runs::runs_ui(ui, &mut self.state, caches, &mut self.actions)
             }
         }
+        tour::tour_ui(ui, &mut self.state, &mut self.actions);
         overlays::dialog_ui(ui, &mut self.state, &mut self.actions);
         overlays::palette_ui(ui, &mut self.state, &mut self.actions);
         overlays::notices_ui(ui, &mut self.state);
@@ -136,6 +139,13 @@ impl App {
         for action in std::mem::take(&mut self.actions) {
             self.act(&ctx, action);
             ctx.request_repaint();
+        }
+    }
+
+    /// Writes down what is to be remembered.
+    fn remember(&mut self) {
+        if let Err(message) = self.state.memory.write(&self.folders.memory) {
+            self.message("The window cannot remember this", &message);
         }
     }
 
@@ -151,11 +161,15 @@ impl App {
         if self.state.dialog.is_some() || self.state.palette.is_some() {
             return;
         }
-        for entry in TABLE {
-            // In a field, Alt and arrows go from word to word.
+        // egui takes Ctrl+Shift+Z for Ctrl+Z as well: the longer ones come first.
+        let shift = |entry: &&Entry| entry.shortcut.is_some_and(|s| s.modifiers.shift);
+        let (longer, shorter): (Vec<&Entry>, Vec<&Entry>) = TABLE.iter().partition(shift);
+        for entry in longer.into_iter().chain(shorter) {
+            // In a field, Alt and arrows go from word to word, and what was typed is undone first.
             let in_a_field = ctx.egui_wants_keyboard_input();
+            let of_fields = |s: &egui::KeyboardShortcut| s.modifiers.alt || s.logical_key == Key::Z;
             if let Some(shortcut) = entry.shortcut
-                && !(in_a_field && shortcut.modifiers.alt)
+                && !(in_a_field && of_fields(&shortcut))
                 && ctx.input_mut(|i| i.consume_shortcut(&shortcut))
                 && entry.command.enabled(&self.state)
             {

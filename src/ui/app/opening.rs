@@ -106,12 +106,18 @@ impl App {
         match dropped {
             Dropped::Data(_) => {
                 self.leave_demo_behind();
+                self.state.memory.used_data(dropped.path());
+                self.remember();
                 self.state.form.set("data", text);
                 if self.state.place != Place::Data {
                     self.state.place = Place::Train;
                 }
             }
-            Dropped::Model(_) => self.state.form.set("model", text),
+            Dropped::Model(_) => {
+                self.state.form.set("model", text);
+                self.state.memory.used_model(dropped.path());
+                self.remember();
+            }
             Dropped::Adapter(_) => self.state.form.set("init_adapter", text),
             Dropped::Run(folder) => self.select_run(folder),
         }
@@ -139,6 +145,9 @@ impl App {
         }
         if replace || form.get("model").is_empty() {
             form.set("model", demo.model.display().to_string());
+        }
+        if !replace {
+            form.forget_past();
         }
         if replace {
             form.set("init_adapter", "");

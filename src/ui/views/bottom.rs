@@ -14,7 +14,7 @@ use crate::ui::theme::{self, Tokens, TokensExt};
 use crate::ui::views::rail::tooltip;
 use crate::ui::widgets;
 
-const HEIGHT: f32 = 62.0;
+pub const HEIGHT: f32 = 62.0;
 
 pub fn bottom_ui(ui: &mut Ui, state: &State, actions: &mut Actions) {
     let t = ui.tokens();

@@ -3,6 +3,7 @@
 use eframe::egui::{self, Align, Layout, Popup, Pos2, RichText, Ui, vec2};
 
 use crate::report::charts::{self, Chart, Scale};
+use crate::report::notes::{Kind, Note};
 use crate::report::ruler::Axis;
 use crate::report::run_view::RunView;
 use crate::report::series::Source;
@@ -75,6 +76,7 @@ pub fn run_charts_ui(
     cache: &mut ChartCache,
     look: Look,
     height: f32,
+    notes: &[Note],
     actions: &mut Actions,
 ) -> Option<f64> {
     let small = charts::small(run);
@@ -98,6 +100,7 @@ pub fn run_charts_ui(
         footer(ui, &board, actions);
     });
     ui.add_space(GAP - ui.spacing().item_spacing.y);
+    notes_ui(ui, notes);
     let width = ((ui.available_width() - GAP * (columns as f32 - 1.0)) / columns as f32).floor();
     for row in small.chunks(columns) {
         ui.horizontal_top(|ui| {
@@ -114,6 +117,32 @@ pub fn run_charts_ui(
     }
     let hovered = board.hovered;
     cursor(ui, run, look, hovered)
+}
+
+/// Forecasts and advice, a line each.
+fn notes_ui(ui: &mut Ui, notes: &[Note]) {
+    if notes.is_empty() {
+        return;
+    }
+    let t = ui.tokens();
+    let margin = egui::Margin::symmetric(14, 8);
+    widgets::card_frame(t).inner_margin(margin).show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        ui.spacing_mut().item_spacing.y = 4.0;
+        for note in notes {
+            let color = match note.kind {
+                Kind::Forecast => t.kept,
+                Kind::Advice => t.chosen,
+                Kind::Warning => t.warning,
+            };
+            ui.horizontal_top(|ui| {
+                let word = RichText::new(note.kind.word()).font(theme::semibold(12.0)).color(color);
+                widgets::margin_word(ui, 66.0, word);
+                ui.add(egui::Label::new(RichText::new(&note.text).size(12.5)).wrap());
+            });
+        }
+    });
+    ui.add_space(GAP - ui.spacing().item_spacing.y);
 }
 
 /// Title, what is measured, the scale switch.

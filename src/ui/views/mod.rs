@@ -11,4 +11,5 @@ pub mod overlays;
 pub mod rail;
 mod readings;
 pub mod runs;
+pub mod tour;
 pub mod train;

@@ -93,6 +93,8 @@ pub fn dialog_ui(ui: &Ui, state: &mut State, actions: &mut Actions) {
                     ],
                 );
             }
+            Dialog::Messages => messages(ui, state, actions),
+            Dialog::NameSettings { text } => name_settings(ui, state, text, actions),
             Dialog::TypePath { wanted, text, error } => {
                 type_path(ui, state, wanted, text, error, actions)
             }
@@ -144,6 +146,45 @@ fn replace(ui: &mut Ui, dropped: Dropped, actions: &mut Actions) {
             ("Change nothing", false, Action::CloseDialog),
         ],
     );
+}
+
+/// What was said since the window was opened, newest first.
+fn messages(ui: &mut Ui, state: &State, actions: &mut Actions) {
+    let t = ui.tokens();
+    let none = if state.messages.is_empty() { "Nothing was said yet." } else { "" };
+    words(ui, "Messages", none);
+    let now = ui.input(|i| i.time);
+    ScrollArea::vertical().max_height(320.0).show(ui, |ui| {
+        ui.set_width(ui.available_width());
+        for notice in state.messages.iter().rev() {
+            let ago = crate::report::format::duration(now - notice.since);
+            let ink = if notice.bad { t.danger } else { t.text };
+            ui.add(egui::Label::new(RichText::new(&notice.text).color(ink)).wrap());
+            ui.label(RichText::new(format!("{ago} ago")).size(11.5).color(t.text_muted));
+        }
+    });
+    buttons(ui, actions, &[("Close", false, Action::CloseDialog)]);
+}
+
+fn name_settings(ui: &mut Ui, state: &mut State, mut text: String, actions: &mut Actions) {
+    let what = "Every setting but files and device, to be chosen under Preset.";
+    words(ui, "Save settings as", what);
+    let edit = TextEdit::singleline(&mut text).hint_text("Name").desired_width(f32::INFINITY);
+    let response =
+        ui.add(edit.margin(Margin::symmetric(8, 6))).accessible_name("Name of the settings");
+    if response.changed() {
+        state.dialog = Some(Dialog::NameSettings { text: text.clone() });
+    }
+    let enter = response.lost_focus() && ui.input(|i| i.key_pressed(Key::Enter));
+    if !response.has_focus() && !response.lost_focus() {
+        response.request_focus();
+    }
+    let name = text.trim().to_owned();
+    let save = if name.is_empty() { Action::CloseDialog } else { Action::SaveSettings(name) };
+    if enter {
+        actions.push(save.clone());
+    }
+    buttons(ui, actions, &[("Save", true, save), ("Cancel", false, Action::CloseDialog)]);
 }
 
 fn type_path(

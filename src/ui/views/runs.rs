@@ -220,7 +220,7 @@ fn detail(
         outcome::outcome_ui(ui, &opened.view, &[], None, actions);
         let left = height - (ui.cursor().top() - top);
         let look = Look::of(state);
-        state.hover = run_charts_ui(ui, &opened.view, cache, look, left, actions);
+        state.hover = run_charts_ui(ui, &opened.view, cache, look, left, &opened.notes, actions);
         if !opened.settings.is_empty() {
             widgets::card(ui, "Settings", |_| {}, |ui| widgets::facts(ui, &opened.settings));
             ui.add_space(GAP);

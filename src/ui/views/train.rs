@@ -60,7 +60,7 @@ pub fn train_ui(ui: &mut Ui, state: &mut State, cache: &mut ChartCache, actions:
             );
             let left = height - (ui.cursor().top() - top);
             let look = Look::of(state);
-            state.hover = run_charts_ui(ui, &state.run, cache, look, left, actions);
+            state.hover = run_charts_ui(ui, &state.run, cache, look, left, &state.notes, actions);
         });
     });
 }
@@ -72,7 +72,14 @@ fn preset_row(ui: &mut Ui, state: &State, actions: &mut Actions) {
         ui.label_inputs_by(label.id, |ui| {
             let presets = state.form.presets();
             let chosen = state.form.preset();
-            let shown = chosen.map_or("Own settings", |preset| preset.title);
+            let mine = state.form.settings();
+            let saved = &state.memory.presets;
+            let named = saved.iter().find(|(_, values)| **values == mine);
+            let shown = match (chosen, named) {
+                (Some(preset), _) => preset.title,
+                (None, Some((name, _))) => name,
+                (None, None) => "Own settings",
+            };
             let enabled = !state.run.status.is_active();
             ui.add_enabled_ui(enabled, |ui| {
                 ComboBox::from_id_salt("preset").width(150.0).selected_text(shown).show_ui(
@@ -88,12 +95,37 @@ fn preset_row(ui: &mut Ui, state: &State, actions: &mut Actions) {
                                 actions.push(Action::Preset(preset.name.to_owned()));
                             }
                         }
+                        saved_presets(ui, saved.keys(), shown, actions);
                     },
                 );
             });
         });
     });
     ui.add_space(2.0);
+}
+
+/// Settings that were saved by name, and the way to save these.
+fn saved_presets<'a>(
+    ui: &mut Ui,
+    names: impl Iterator<Item = &'a String>,
+    shown: &str,
+    actions: &mut Actions,
+) {
+    ui.separator();
+    for name in names {
+        ui.horizontal(|ui| {
+            if ui.selectable_label(shown == name, name).clicked() {
+                actions.push(Action::UseSettings(name.clone()));
+            }
+            let forget = format!("Forget the settings {name}");
+            if widgets::icon_button(ui, widgets::Icon::Cross, &forget).clicked() {
+                actions.push(Action::ForgetSettings(name.clone()));
+            }
+        });
+    }
+    if ui.selectable_label(false, Command::SaveSettings.entry().label).clicked() {
+        actions.push(Action::Run(Command::SaveSettings));
+    }
 }
 
 /// Before the first run: how to read what will be seen, and the way there.

@@ -5,6 +5,7 @@ use eframe::egui::{Button, RichText, Ui, vec2};
 use crate::report::format;
 use crate::ui::action::{Action, Actions};
 use crate::ui::command::Command;
+use crate::ui::drop::Dropped;
 use crate::ui::fields::field_row;
 use crate::ui::state::{Loaded, State, Wanted};
 use crate::ui::summaries::DataReport;
@@ -12,7 +13,7 @@ use crate::ui::theme::{self, TokensExt};
 use crate::ui::widgets;
 
 pub fn data_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut Actions) {
-    let (mut open, mut see_pairs) = (false, false);
+    let (mut open, mut see_pairs, mut recent) = (false, false, None);
     widgets::card(
         ui,
         "Data",
@@ -22,6 +23,7 @@ pub fn data_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut Ac
             let response =
                 ui.add_enabled(enabled, button).on_hover_text("Choose a preference file");
             open = response.accessible_name("Open pairs…").clicked();
+            recent = widgets::recent_menu(ui, enabled, "Recent pairs", &state.memory.data);
         },
         |ui| {
             match &state.data {
@@ -47,6 +49,9 @@ pub fn data_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut Ac
             }
         },
     );
+    if let Some(path) = recent {
+        actions.push(Action::Take(Dropped::Data(path)));
+    }
     if open {
         actions.push(Action::Open(Wanted::Data));
     }

@@ -3,6 +3,7 @@
 use eframe::egui::{Button, RichText, Ui, vec2};
 
 use crate::ui::action::{Action, Actions};
+use crate::ui::drop::Dropped;
 use crate::ui::fields::field_row;
 use crate::ui::state::{Loaded, State, Wanted};
 use crate::ui::theme::{self, TokensExt};
@@ -19,6 +20,10 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
                 ui.add_enabled(enabled, button).on_hover_text("Choose a Hugging Face model folder");
             if response.accessible_name("Open model…").clicked() {
                 actions.push(Action::Open(Wanted::Model));
+            }
+            let recent = &state.memory.models;
+            if let Some(path) = widgets::recent_menu(ui, enabled, "Recent models", recent) {
+                actions.push(Action::Take(Dropped::Model(path)));
             }
         },
         |ui| {

@@ -1,0 +1,104 @@
+//! Is the window kind to people: the tour, undo, settings by name, files used before, messages, notes on a run?
+
+mod recorded;
+mod window;
+
+use dpop_studio::train::event::Event;
+use dpop_studio::ui::drop::Dropped;
+use dpop_studio::ui::memory::Memory;
+use eframe::egui::accesskit::Role;
+use eframe::egui::{Key, Modifiers, Theme};
+use egui_kittest::kittest::Queryable;
+use window::{SMALL, USUAL, drop_paths, open, open_with, picture, say, start, wait};
+
+#[test]
+fn the_tour_has_three_stops_and_comes_once() {
+    for (size, theme, name) in [(USUAL, Theme::Dark, "dark"), (SMALL, Theme::Light, "small-light")]
+    {
+        let mut bench = open_with(size, theme, Vec::new(), |folders| {
+            std::fs::remove_file(&folders.memory).unwrap();
+        });
+        for stop in 1..=3 {
+            bench.get_by_label(&format!("{stop} of 3"));
+            picture(&mut bench, &format!("tour-{stop}-{name}"));
+            bench.get_by_label(if stop < 3 { "Next" } else { "Done" }).click();
+            bench.run_steps(3);
+        }
+        assert!(bench.query_by_label_contains("of 3").is_none());
+        assert!(Memory::read(bench.state().memory()).toured, "it does not come again");
+        let state = bench.state_mut().state();
+        assert_eq!(state.tour, None);
+    }
+}
+
+#[test]
+fn a_setting_is_taken_back_and_kept_by_name() {
+    let mut bench = open(USUAL, Theme::Dark);
+    bench.state_mut().state().form.set("beta", "0.42");
+    bench.run_steps(2);
+    bench.key_press_modifiers(Modifiers::COMMAND, Key::Z);
+    bench.run_steps(2);
+    assert_eq!(bench.state_mut().state().form.get("beta"), "0.1");
+    bench.key_press_modifiers(Modifiers::COMMAND | Modifiers::SHIFT, Key::Z);
+    bench.run_steps(2);
+    assert_eq!(bench.state_mut().state().form.get("beta"), "0.42");
+
+    bench.get_by_role_and_label(Role::ComboBox, "Preset").click();
+    bench.run_steps(4);
+    bench.get_by_label("Save settings as…").click();
+    bench.run_steps(4);
+    bench.get_by_label("Name of the settings").type_text("gentle");
+    bench.run_steps(3);
+    picture(&mut bench, "save-settings-dark");
+    bench.get_by_label("Save").click();
+    bench.run_steps(3);
+    let kept = Memory::read(bench.state().memory());
+    assert_eq!(kept.presets["gentle"]["beta"], "0.42");
+    assert_eq!(bench.unnamed_widgets(), Vec::<String>::new());
+}
+
+#[test]
+fn files_used_before_are_offered_again() {
+    let mut bench = open(USUAL, Theme::Light);
+    let file = bench.state().runs().parent().unwrap().join("mine.jsonl");
+    let row = r#"{"prompt":"a","chosen":"b c","rejected":"b d"}"#;
+    std::fs::write(&file, format!("{row}\n{row}\n{row}\n")).unwrap();
+    drop_paths(&mut bench, &[&file]);
+    assert_eq!(Memory::read(bench.state().memory()).data, std::slice::from_ref(&file));
+    bench.state_mut().state().form.set("data", "");
+    bench.run_steps(3);
+    bench.get_by_label("Recent pairs").click();
+    bench.run_steps(4);
+    picture(&mut bench, "recent-light");
+    bench.get_by_role_and_label(Role::Button, "mine.jsonl").click();
+    bench.run_steps(3);
+    wait(&mut bench, "the file", |state| state.form.path("data") == Some(file.clone()));
+    assert!(Dropped::Data(file.clone()).path().is_file());
+    bench.get_by_label_contains("Preference file: mine.jsonl");
+    bench.state_mut().state().dialog = Some(dpop_studio::ui::state::Dialog::Messages);
+    bench.run_steps(4);
+    bench.get_by_label("Messages");
+    picture(&mut bench, "messages-light");
+}
+
+#[test]
+fn forecasts_warnings_and_advice_stand_beneath_the_chart() {
+    for (size, theme, name) in [(USUAL, Theme::Dark, "dark"), (SMALL, Theme::Light, "small-light")]
+    {
+        let mut bench = open(size, theme);
+        start(&mut bench, recorded::events().into_iter().take(120));
+        let pair = |row: usize, falls: bool| {
+            serde_json::json!({ "row": row, "inner": 1.0, "chosen": 1.0, "rejected": 2.0,
+                                "ratio": 1.0, "falls": falls, "heading": -0.01 })
+        };
+        let forecast = serde_json::json!({
+            "event": "forecast", "step": 100, "arm": "dpo", "share": 0.75, "band": null,
+            "pairs": [pair(0, true), pair(1, true), pair(2, true), pair(3, false)],
+        });
+        let forecast: Event = serde_json::from_value(forecast).unwrap();
+        say(&mut bench, [forecast, Event::Warning { message: "The log grows.".into() }]);
+        bench.get_by_label_contains("the next update of DPO would lower 3 of 4 chosen answers");
+        bench.get_by_label("The log grows.");
+        picture(&mut bench, &format!("train-notes-{name}"));
+    }
+}
