@@ -205,7 +205,7 @@ pub struct State {
     pub data: Loaded<DataReport>,
     pub model: Loaded<ModelSummary>,
     /// What a run with the form's settings would need; `None` while that is not known.
-    pub memory: Option<MemoryLine>,
+    pub memory_need: Option<MemoryLine>,
     pub runs: Loaded<Vec<RunRow>>,
     pub opened: Loaded<Opened>,
     pub selected_run: Option<PathBuf>,

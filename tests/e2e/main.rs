@@ -77,16 +77,11 @@ fn drop_train_and_look(display: &Display) -> Result<()> {
     app.wait("the run folder receives steps", Duration::from_secs(60), |app| Ok(steps(app)? >= 4))?;
     let chart = chart_area(&app)?;
     let (_, early) = app.shot("4-early")?;
-    let steps_then = steps(&app)?;
-    app.wait("more steps arrive", Duration::from_secs(60), |app| {
-        Ok(steps(app)? >= steps_then + 12)
+    // Training may outrun the drawing: frames are made seldom where the processor draws.
+    app.wait("the chart moves", Duration::from_secs(60), |app| {
+        Ok(app.shot("5-later")?.1.changed_pixels(&early, chart) > 200)
     })?;
     let (_, later) = app.shot("5-later")?;
-    let moved = later.changed_pixels(&early, chart);
-    assert!(
-        moved > 200,
-        "the chart stood still between step {steps_then} and later: {moved} pixels changed"
-    );
     assert!(later.colours(chart, 8) >= 8, "the chart area is blank");
 
     app.wait("the run finishes", Duration::from_secs(90), |app| has_event(app, "finished"))?;

@@ -40,7 +40,7 @@ impl App {
                 self.state.model = loaded(result);
             }
             Message::Plan { ticket, line } if ticket == self.plan_ticket => {
-                self.state.memory = line;
+                self.state.memory_need = line;
             }
             Message::Data { .. } | Message::Model { .. } | Message::Plan { .. } => {}
             Message::Runs(result) => self.state.runs = loaded(result),
@@ -183,7 +183,7 @@ impl App {
     fn follow_plan(&mut self, ctx: &Context) {
         let ready = self.state.model.ready().is_some() && self.state.data.ready().is_some();
         if !ready || !self.state.form.complaints().is_empty() {
-            self.state.memory = None;
+            self.state.memory_need = None;
             self.planned = None;
             return;
         }

@@ -51,7 +51,7 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
                     );
                 }
             }
-            if let Some(memory) = &state.memory {
+            if let Some(memory) = &state.memory_need {
                 match &memory.refusal {
                     None => widgets::hint(ui, &memory.text),
                     Some(refusal) => ui.colored_label(ui.tokens().danger, refusal),
