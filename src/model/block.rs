@@ -56,6 +56,13 @@ pub struct BlockSaved {
     low_rank: [Option<Tensor<2>>; 7],
 }
 
+impl BlockSaved {
+    /// The block's input alone, from which the rest can be computed again.
+    pub fn into_input(self) -> Tensor<2> {
+        self.x
+    }
+}
+
 impl Block {
     fn linear(&self, target: Target) -> &Linear {
         match target {
