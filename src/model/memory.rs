@@ -92,7 +92,7 @@ impl WeightBytes {
                 .and_then(|number| number.parse::<usize>().ok());
             let format = match layer {
                 Some(_) => format,
-                None => format.map(|_| QuantFormat::Int8),
+                None => format.map(QuantFormat::of_tables),
             };
             let stored = match (format, shape.as_slice()) {
                 (Some(format), &[rows, cols]) => format.bytes(rows, cols),

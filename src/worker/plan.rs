@@ -207,6 +207,7 @@ impl Run<'_> {
         let mut single = vec![
             Settings { micro: 1, ..now },
             Settings { recompute: true, ..now },
+            Settings { precision: BasePrecision::Bf16, ..now },
             Settings { precision: BasePrecision::Int8, ..now },
             Settings { precision: BasePrecision::Nf4, ..now },
             Settings { streamed: true, ..now },
