@@ -136,6 +136,30 @@ impl WeightPlace {
     }
 }
 
+/// What the backward pass finds of a block's forward pass (gradient checkpointing, arXiv 1604.06174).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Off where the activations fit, else on
+    #[default]
+    Auto,
+    /// All activations are kept
+    Off,
+    /// Each block's input is kept, and the block computed once more on the way back
+    On,
+}
+
+impl Recompute {
+    /// The name in run.json and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Recompute::Auto => "auto",
+            Recompute::Off => "off",
+            Recompute::On => "on",
+        }
+    }
+}
+
 /// A preference loss by name; `crate::loss` holds the formulas.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -261,6 +285,7 @@ pub struct RunConfig {
     pub device: String,
     pub base_precision: BasePrecision,
     pub weights: WeightPlace,
+    pub recompute: Recompute,
     /// Memory (GiB) that the run may use on its device; `None` (0 in run.json): what the system says is free.
     pub memory_limit: Option<f64>,
     pub seed: u64,

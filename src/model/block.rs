@@ -47,6 +47,13 @@ pub struct BlockSaved {
     low_rank: LowRankInputs,
 }
 
+impl BlockSaved {
+    /// The block's input alone, from which the rest can be computed again.
+    pub fn into_input(self) -> Tensor<2> {
+        self.x
+    }
+}
+
 impl Block {
     /// x `[N, D]` -> the next block's input `[N, D]`.
     pub fn forward(

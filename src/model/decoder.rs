@@ -24,6 +24,8 @@ pub struct Model {
     pub(super) norm: Tensor<1>,
     /// `[V, D]`; the embedding itself where the two are tied.
     pub(super) head: Weight,
+    /// Whether the backward pass computes each block again from its input.
+    pub(super) recompute: bool,
 }
 
 /// The trainable updates of the whole model on its device, a block's after the other.
@@ -38,9 +40,16 @@ pub struct DeviceBatch {
     map: Tensor<2, Int>,
 }
 
+/// What one block leaves for the backward pass.
+enum Kept {
+    Activations(Box<BlockSaved>),
+    /// `[N, D]`
+    Input(Tensor<2>),
+}
+
 /// Activations of one forward pass; consumed by the backward pass.
 pub struct Saved {
-    blocks: Vec<BlockSaved>,
+    blocks: Vec<Kept>,
     /// `d logp_e / d x` by the last block's output at the entry's token, `[E, D]`.
     entry_grads: Tensor<2>,
 }
@@ -179,7 +188,13 @@ impl Model {
         updates: &Updates,
     ) -> Result<(Tensor<1>, Saved), ModelError> {
         let mut blocks = Vec::with_capacity(self.config.num_layers);
-        let x = self.hidden(batch, Some(updates), |saved| blocks.push(saved))?;
+        let x = self.hidden(batch, Some(updates), |saved| {
+            blocks.push(if self.recompute {
+                Kept::Input(saved.into_input())
+            } else {
+                Kept::Activations(Box::new(saved))
+            });
+        })?;
         let eps = self.config.rms_norm_eps;
         let h = rms_norm(&x, &self.norm, eps); // [E, D]
         let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets);
@@ -200,8 +215,13 @@ impl Model {
         let dx = scatter_entries(saved.entry_grads, weights, &batch.map); // [N, D]
         let mut grads = Vec::with_capacity(self.config.num_layers);
         self.blocks.fold(Order::Backward, dx, |dx, layer, block| {
-            let Some(saved) = saved.blocks.pop() else { return dx };
-            let (next, own) = block.backward(saved, dx, &batch.context, &updates.0[layer]);
+            let Some(kept) = saved.blocks.pop() else { return dx };
+            let (context, own) = (&batch.context, &updates.0[layer]);
+            let saved = match kept {
+                Kept::Activations(saved) => *saved,
+                Kept::Input(x) => block.forward(x, context, Some(own)).1,
+            };
+            let (next, own) = block.backward(saved, dx, context, own);
             grads.push(own);
             next
         })?;

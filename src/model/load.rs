@@ -43,7 +43,7 @@ pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
     }
 }
 
-/// How weights lie on the device.
+/// How a model uses its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Linear layers in this format, embedding and head in 8 bits; `None`: all in f32.
@@ -53,11 +53,13 @@ pub struct LoadOptions {
     /// Blocks come to the device when they compute; quantised ones wait in a temporary file in this folder.
     /// `None`: all blocks stay on the device.
     pub stream: Option<PathBuf>,
+    /// Keep only each block's input for the backward pass, which computes the block again.
+    pub recompute: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { format: None, binding_limit: u64::MAX, stream: None }
+        LoadOptions { format: None, binding_limit: u64::MAX, stream: None, recompute: false }
     }
 }
 
@@ -159,6 +161,7 @@ struct Tables {
     embedding: Weight,
     norm: Tensor<1>,
     head: Weight,
+    recompute: bool,
 }
 
 impl Loader<'_> {
@@ -176,14 +179,15 @@ impl Loader<'_> {
             self.matrix("lm_head.weight", format)?
         };
         let (config, device) = (self.config.clone(), self.device.clone());
-        Ok(Tables { config, device, embedding, norm, head })
+        let recompute = self.options.recompute;
+        Ok(Tables { config, device, embedding, norm, head, recompute })
     }
 }
 
 impl Tables {
     fn model(self, blocks: Blocks) -> Model {
-        let Tables { config, device, embedding, norm, head } = self;
-        Model { config, device, embedding, blocks, norm, head }
+        let Tables { config, device, embedding, norm, head, recompute } = self;
+        Model { config, device, embedding, blocks, norm, head, recompute }
     }
 }
 
