@@ -2,8 +2,9 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::error::ModelError;
 use super::linear::Linear;
-use super::mlp::{GatedMlp, GatedSaved};
+use super::mlp::{Mlp, MlpSaved};
 use super::updates::{BackwardPass, BlockGrads, BlockUpdates, ForwardPass, LowRankInputs};
 use crate::config::Target;
 use crate::kernels::{
@@ -21,7 +22,7 @@ pub struct Block {
     pub q_norm: Option<Tensor<1>>,
     pub k_norm: Option<Tensor<1>>,
     pub post_norm: Tensor<1>,
-    pub mlp: GatedMlp,
+    pub mlp: Mlp,
     pub attention: AttentionSpec,
     pub eps: f32,
 }
@@ -43,7 +44,7 @@ pub struct BlockSaved {
     k_raw: Option<Tensor<2>>,
     attention: AttentionSaved,
     y: Tensor<2>,
-    mlp: GatedSaved,
+    mlp: MlpSaved,
     low_rank: LowRankInputs,
 }
 
@@ -56,12 +57,15 @@ impl BlockSaved {
 
 impl Block {
     /// x `[N, D]` -> the next block's input `[N, D]`.
+    ///
+    /// # Errors
+    /// Those of [`Mlp::forward`].
     pub fn forward(
         &self,
         x: Tensor<2>,
         context: &Context,
         updates: Option<&BlockUpdates>,
-    ) -> (Tensor<2>, BlockSaved) {
+    ) -> Result<(Tensor<2>, BlockSaved), ModelError> {
         let mut pass = ForwardPass::new(updates);
         let spec = self.attention;
         let h = rms_norm(&x, &self.input_norm, self.eps); // [N, D]
@@ -73,10 +77,10 @@ impl Block {
         let (out, lse) = attention(&q, &k, &v, &context.spans, spec);
         let y = x.clone() + pass.linear(Target::O, &self.o, &out); // [N, D]
         let h = rms_norm(&y, &self.post_norm, self.eps);
-        let (out_mlp, mlp) = self.mlp.forward(&h, None, &mut pass);
-        let result = y.clone() + out_mlp; // [N, D]
+        let (added, mlp) = self.mlp.forward(&h, &mut pass)?;
+        let result = y.clone() + added; // [N, D]
         let attention = AttentionSaved { q, k, v, out, lse };
-        (result, BlockSaved { x, q_raw, k_raw, attention, y, mlp, low_rank: pass.finish() })
+        Ok((result, BlockSaved { x, q_raw, k_raw, attention, y, mlp, low_rank: pass.finish() }))
     }
 
     /// Norm over each head; answers the input too where there is a norm.
@@ -117,7 +121,7 @@ impl Block {
         let mut pass = BackwardPass::new(updates, low_rank);
         let spec = self.attention;
         let h = rms_norm(&y, &self.post_norm, self.eps);
-        let dh = self.mlp.backward(mlp, &h, &dout, None, &mut pass); // [N, D]
+        let dh = self.mlp.backward(mlp, &h, &dout, &mut pass); // [N, D]
         let dy = dout + rms_norm_backward(&y, &self.post_norm, dh, self.eps);
 
         let dattended = pass.linear(Target::O, &self.o, &attention.out, &dy, None); // [N, H * head_dim]

@@ -16,8 +16,9 @@ use super::decoder::{Model, PairScore, Updates, pair_scores};
 use super::error::ModelError;
 use super::layout::PackedBatch;
 use super::linear::Linear;
-use super::mlp::GatedMlp;
+use super::mlp::{GatedMlp, Mlp};
 use super::place::Place;
+use super::routing::Router;
 use crate::config::{BasePrecision, Target};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{AttentionSpec, HostMatrix, Weight};
@@ -122,6 +123,30 @@ impl<'a> Loader<'a> {
         Ok(Linear { weight, bias })
     }
 
+    fn mlp(&self, layer: usize) -> Result<Mlp, ModelError> {
+        let unit = |expert: Option<usize>| {
+            let linear = |target| self.linear(layer, Place { expert, target });
+            Ok(GatedMlp {
+                gate: linear(Target::Gate)?,
+                up: linear(Target::Up)?,
+                down: linear(Target::Down)?,
+            })
+        };
+        let experts = self.config.experts.as_ref().filter(|experts| experts.layers[layer]);
+        let Some(experts) = experts else {
+            return Ok(Mlp { units: vec![unit(None)?], router: None });
+        };
+        let router = format!("{}.weight", self.config.router_module(layer));
+        Ok(Mlp {
+            units: (0..experts.count).map(|expert| unit(Some(expert))).collect::<Result<_, _>>()?,
+            router: Some(Router {
+                weight: self.matrix(&router, None)?,
+                chosen: experts.chosen,
+                renormalise: experts.renormalise,
+            }),
+        })
+    }
+
     /// One block on the device.
     pub fn block(&self, layer: usize) -> Result<Block, ModelError> {
         let c = &self.config;
@@ -137,11 +162,7 @@ impl<'a> Loader<'a> {
             q_norm: head_norm("self_attn.q_norm")?,
             k_norm: head_norm("self_attn.k_norm")?,
             post_norm: norm("post_attention_layernorm")?,
-            mlp: GatedMlp {
-                gate: linear(Target::Gate)?,
-                up: linear(Target::Up)?,
-                down: linear(Target::Down)?,
-            },
+            mlp: self.mlp(layer)?,
             attention: AttentionSpec {
                 heads: c.num_heads,
                 kv_heads: c.num_kv_heads,

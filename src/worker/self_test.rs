@@ -54,6 +54,7 @@ fn config() -> ModelConfig {
         o_bias: false,
         mlp_bias: false,
         qk_norm: true,
+        experts: None,
         max_position_embeddings: 64,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],
