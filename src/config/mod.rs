@@ -68,12 +68,14 @@ impl Target {
         }
     }
 
+    /// Whether it belongs to the MLP, of which a mixture of experts has many.
+    pub fn is_mlp(self) -> bool {
+        matches!(self, Target::Gate | Target::Up | Target::Down)
+    }
+
     /// The module's parent in a decoder layer: `self_attn` or `mlp`.
     pub fn parent_name(self) -> &'static str {
-        match self {
-            Target::Q | Target::K | Target::V | Target::O => "self_attn",
-            Target::Gate | Target::Up | Target::Down => "mlp",
-        }
+        if self.is_mlp() { "mlp" } else { "self_attn" }
     }
 }
 

@@ -2,15 +2,16 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::block::{BlockGrads, BlockSaved, BlockUpdates, Context};
+use super::block::{BlockSaved, Context};
 use super::blocks::{Blocks, Order};
 use super::config::{ModelConfig, Rope};
 use super::error::ModelError;
 use super::layout::{PackedBatch, PairEntries};
+use super::updates::{BlockGrads, BlockUpdates};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{
-    SPAN_COLUMNS, Weight, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward,
-    scatter_entries,
+    SPAN_COLUMNS, Weight, combine_rows, head_log_probs, head_log_probs_grad, rms_norm,
+    rms_norm_backward,
 };
 
 /// A Llama-family language model on one device, frozen.
@@ -148,9 +149,9 @@ impl Model {
         let x = self.embedding.rows(&batch.ids); // [N, D]
         let x = self.blocks.fold(Order::Forward, x, |x, layer, block| {
             let own = updates.map(|all| &all.0[layer]);
-            let (next, saved) = block.forward(x, &batch.context, own);
+            let (next, saved) = block.forward(x, &batch.context, own)?;
             keep(saved);
-            next
+            Ok(next)
         })?;
         Ok(x.select(0, batch.entry_rows.clone()))
     }
@@ -211,18 +212,18 @@ impl Model {
     ) -> Result<Vec<BlockGrads>, ModelError> {
         let weights = TensorData::new(weights.to_vec(), [weights.len()]);
         let weights: Tensor<1> = Tensor::from_data(weights, &self.device);
-        let dx = scatter_entries(saved.entry_grads, weights, &batch.map); // [N, D]
+        let dx = combine_rows(saved.entry_grads, weights, &batch.map); // [N, D]
         let mut grads = Vec::with_capacity(self.config.num_layers);
         self.blocks.fold(Order::Backward, dx, |dx, layer, block| {
-            let Some(kept) = saved.blocks.pop() else { return dx };
+            let Some(kept) = saved.blocks.pop() else { return Ok(dx) };
             let (context, own) = (&batch.context, &updates.0[layer]);
             let saved = match kept {
                 Kept::Activations(saved) => *saved,
-                Kept::Input(x) => block.forward(x, context, Some(own)).1,
+                Kept::Input(x) => block.forward(x, context, Some(own))?.1,
             };
             let (next, own) = block.backward(saved, dx, context, own);
             grads.push(own);
-            next
+            Ok(next)
         })?;
         grads.reverse();
         Ok(grads)
