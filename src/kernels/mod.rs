@@ -9,6 +9,7 @@
 mod cpu;
 mod cube;
 mod head;
+pub mod pace;
 pub mod plain;
 mod shader;
 mod weight;
