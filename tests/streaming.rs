@@ -52,7 +52,9 @@ fn streamed_is_resident_to_the_bit() {
     for device in devices {
         for name in ["llama_gqa_untied", "qwen3_qknorm", "llama_bf16"] {
             let folder = common::fixture(&format!("models/{name}"));
-            for format in [None, Some(QuantFormat::Int8), Some(QuantFormat::Nf4)] {
+            for format in
+                [None, Some(QuantFormat::Bf16), Some(QuantFormat::Int8), Some(QuantFormat::Nf4)]
+            {
                 let load = |stream| {
                     let options = LoadOptions { format, stream, ..LoadOptions::default() };
                     Model::load(&folder, &device, options).unwrap()
