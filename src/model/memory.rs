@@ -112,11 +112,8 @@ impl WeightBytes {
 
 /// Bytes of the largest activation, which a kernel sees whole in one binding (weights and logits come in blocks).
 pub fn largest_activation(config: &ModelConfig, size: PassSize) -> u64 {
-    let widest = Target::ALL.map(|target| {
-        let (output, input) = config.linear_shape(target);
-        output.max(input)
-    });
-    let widest = widest.into_iter().max().unwrap_or(0);
+    let widest =
+        config.hidden_size.max(config.intermediate_size).max(config.num_heads * config.head_dim);
     FLOAT * (size.tokens * widest).max(size.entries * config.hidden_size) as u64
 }
 
