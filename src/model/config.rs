@@ -7,7 +7,6 @@ use serde_json::{Map, Value};
 use super::error::ModelError;
 use super::json_fields::Fields;
 use super::rope::{Scaling, Yarn, frequencies};
-use crate::config::Target;
 
 /// Which published architecture the folder holds; decides tensor names and small differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -170,30 +169,6 @@ impl ModelConfig {
             bos_token_id: fields.token_id("bos_token_id")?.or(special("bos_token_id", 1)),
             eos_token_ids: special("eos_token_id", 2).map_or(eos_token_ids, |id| vec![id]),
         })
-    }
-}
-
-impl ModelConfig {
-    /// `(output, input)` of one linear layer: the shape of its weight.
-    pub fn linear_shape(&self, target: Target) -> (usize, usize) {
-        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
-        let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
-        match target {
-            Target::Q => (q, hidden),
-            Target::K | Target::V => (kv, hidden),
-            Target::O => (hidden, q),
-            Target::Gate | Target::Up => (inner, hidden),
-            Target::Down => (hidden, inner),
-        }
-    }
-
-    /// Whether that layer has a bias.
-    pub fn has_bias(&self, target: Target) -> bool {
-        match target {
-            Target::Q | Target::K | Target::V => self.qkv_bias,
-            Target::O => self.o_bias,
-            Target::Gate | Target::Up | Target::Down => self.mlp_bias,
-        }
     }
 }
 

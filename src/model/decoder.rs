@@ -2,11 +2,12 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::block::{BlockGrads, BlockSaved, BlockUpdates, Context};
+use super::block::{BlockSaved, Context};
 use super::blocks::{Blocks, Order};
 use super::config::{ModelConfig, Rope};
 use super::error::ModelError;
 use super::layout::{PackedBatch, PairEntries};
+use super::updates::{BlockGrads, BlockUpdates};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{
     SPAN_COLUMNS, Weight, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward,

@@ -16,7 +16,9 @@ use super::decoder::{Model, PairScore, Updates, pair_scores};
 use super::error::ModelError;
 use super::layout::PackedBatch;
 use super::linear::Linear;
-use crate::config::BasePrecision;
+use super::mlp::GatedMlp;
+use super::place::Place;
+use crate::config::{BasePrecision, Target};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{AttentionSpec, HostMatrix, Weight};
 use crate::quant::QuantFormat;
@@ -111,32 +113,33 @@ impl<'a> Loader<'a> {
         Ok(Tensor::from_data(TensorData::new(host.values, shape), &self.device))
     }
 
-    fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
-        let weight = self.matrix(&format!("{name}.weight"), self.options.format)?;
-        let bias = bias.then(|| self.vector(&format!("{name}.bias"))).transpose()?;
+    fn linear(&self, layer: usize, place: impl Into<Place>) -> Result<Linear, ModelError> {
+        let spec = self.config.linear(layer, place.into());
+        let weight = self.matrix(&format!("{}.weight", spec.module), self.options.format)?;
+        let bias = spec.bias.then(|| self.vector(&format!("{}.bias", spec.module))).transpose()?;
         Ok(Linear { weight, bias })
     }
 
     /// One block on the device.
     pub fn block(&self, layer: usize) -> Result<Block, ModelError> {
         let c = &self.config;
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
-        let norm = |part: &str| self.vector(&name(&format!("{part}.weight")));
-        let attention = |part: &str, bias| self.linear(&name(&format!("self_attn.{part}")), bias);
-        let mlp = |part: &str| self.linear(&name(&format!("mlp.{part}")), c.mlp_bias);
+        let norm = |part: &str| self.vector(&format!("model.layers.{layer}.{part}.weight"));
+        let linear = |target: Target| self.linear(layer, target);
         let head_norm = |part: &str| c.qk_norm.then(|| norm(part)).transpose();
         Ok(Block {
             input_norm: norm("input_layernorm")?,
-            q: attention("q_proj", c.qkv_bias)?,
-            k: attention("k_proj", c.qkv_bias)?,
-            v: attention("v_proj", c.qkv_bias)?,
-            o: attention("o_proj", c.o_bias)?,
+            q: linear(Target::Q)?,
+            k: linear(Target::K)?,
+            v: linear(Target::V)?,
+            o: linear(Target::O)?,
             q_norm: head_norm("self_attn.q_norm")?,
             k_norm: head_norm("self_attn.k_norm")?,
             post_norm: norm("post_attention_layernorm")?,
-            gate: mlp("gate_proj")?,
-            up: mlp("up_proj")?,
-            down: mlp("down_proj")?,
+            mlp: GatedMlp {
+                gate: linear(Target::Gate)?,
+                up: linear(Target::Up)?,
+                down: linear(Target::Down)?,
+            },
             attention: AttentionSpec {
                 heads: c.num_heads,
                 kv_heads: c.num_kv_heads,

@@ -11,7 +11,10 @@ pub mod layout;
 pub mod linear;
 mod load;
 pub mod memory;
+pub mod mlp;
+pub mod place;
 mod rope;
+pub mod updates;
 
 pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};
 pub use load::{LoadOptions, SCORE_TOKENS, quant_format, read};
