@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 
 mod common;
 
-const MODELS: [&str; 12] = [
+const MODELS: [&str; 16] = [
     "llama_gqa_untied",
     "llama_tied_rope_llama3",
     "llama_rope_linear",
@@ -20,6 +20,10 @@ const MODELS: [&str; 12] = [
     "qwen3_qknorm",
     "mistral_swa8",
     "mistral_noswa",
+    "phi3",
+    "phi3_longrope",
+    "gemma2",
+    "gemma2_caps",
 ];
 
 struct Expected {

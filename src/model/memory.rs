@@ -2,7 +2,6 @@
 
 use super::checkpoint::expected_tensors;
 use super::config::ModelConfig;
-use crate::config::Target;
 use crate::kernels::LOGITS_BLOCK;
 use crate::quant::QuantFormat;
 
@@ -124,7 +123,7 @@ impl BlockWidths {
         let kv = (config.num_kv_heads * config.head_dim) as u64;
         let heads = config.num_heads as u64;
         let head_norm = if config.qk_norm { q + kv } else { 0 };
-        let low_rank = (Target::ALL.len() * rank) as u64;
+        let low_rank = (config.linears(0).count() * rank) as u64;
         // x, y; q, k, v, attended, log-sum-exp; gate, up; A x of each layer.
         let saved = 2 * d + 2 * q + 2 * kv + heads + 2 * f + low_rank + head_norm;
         // The normed input, the activation and the block's output.

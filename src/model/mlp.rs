@@ -1,4 +1,4 @@
-//! The second half of a decoder block: a gated MLP, `down(silu(gate x) * up x)`.
+//! The second half of a decoder block: a gated MLP, `down(act(gate x) * up x)`.
 
 use burn::tensor::Tensor;
 
@@ -6,13 +6,23 @@ use super::linear::Linear;
 use super::place::Place;
 use super::updates::{BackwardPass, ForwardPass};
 use crate::config::Target;
-use crate::kernels::{swiglu, swiglu_backward};
+use crate::kernels::{Activation, columns, gated_activation, gated_activation_backward};
 
-/// Three linear layers, frozen.
+/// The layers that widen.
+pub enum GateUp {
+    Apart {
+        gate: Linear,
+        up: Linear,
+    },
+    /// One layer whose output is the gate and, behind it, what it gates (Phi-3).
+    Fused(Linear),
+}
+
+/// Its linear layers, frozen.
 pub struct GatedMlp {
-    pub gate: Linear,
-    pub up: Linear,
+    pub gate_up: GateUp,
     pub down: Linear,
+    pub activation: Activation,
 }
 
 /// Activations that the backward pass cannot cheaply recompute, both `[N, F]`.
@@ -30,9 +40,19 @@ impl GatedMlp {
         pass: &mut ForwardPass<'_>,
     ) -> (Tensor<2>, GatedSaved) {
         let place = |target| Place { expert, target };
-        let gate = pass.linear(place(Target::Gate), &self.gate, x); // [N, F]
-        let up = pass.linear(place(Target::Up), &self.up, x); // [N, F]
-        let out = pass.linear(place(Target::Down), &self.down, &swiglu(&gate, &up)); // [N, D]
+        let (gate, up) = match &self.gate_up {
+            GateUp::Apart { gate, up } => (
+                pass.linear(place(Target::Gate), gate, x), // [N, F]
+                pass.linear(place(Target::Up), up, x),
+            ),
+            GateUp::Fused(layer) => {
+                let both = pass.linear(place(Target::Gate), layer, x); // [N, 2 F]
+                let f = both.dims()[1] / 2;
+                (columns(&both, 0..f), columns(&both, f..2 * f))
+            }
+        };
+        let active = gated_activation(&gate, &up, self.activation);
+        let out = pass.linear(place(Target::Down), &self.down, &active); // [N, D]
         (out, GatedSaved { gate, up })
     }
 
@@ -47,9 +67,19 @@ impl GatedMlp {
     ) -> Tensor<2> {
         let GatedSaved { gate, up } = saved;
         let place = |target| Place { expert, target };
-        let dact = pass.linear(place(Target::Down), &self.down, &swiglu(&gate, &up), dout, None);
-        let (dgate, dup) = swiglu_backward(gate, up, dact);
-        let dx = pass.linear(place(Target::Gate), &self.gate, x, &dgate, None);
-        pass.linear(place(Target::Up), &self.up, x, &dup, Some(dx))
+        let active = gated_activation(&gate, &up, self.activation);
+        let dactive = pass.linear(place(Target::Down), &self.down, &active, dout, None);
+        drop(active);
+        let (dgate, dup) = gated_activation_backward(gate, up, dactive, self.activation);
+        match &self.gate_up {
+            GateUp::Apart { gate, up } => {
+                let dx = pass.linear(place(Target::Gate), gate, x, &dgate, None);
+                pass.linear(place(Target::Up), up, x, &dup, Some(dx))
+            }
+            GateUp::Fused(layer) => {
+                let both = Tensor::cat(vec![dgate, dup], 1); // [N, 2 F]
+                pass.linear(place(Target::Gate), layer, x, &both, None)
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
-//! Llama-family decoders read from Hugging Face folders.
+//! Decoders of the Llama family and its kin, read from Hugging Face folders.
 
+mod attention;
 pub mod block;
 mod blocks;
 pub mod checkpoint;
@@ -12,8 +13,10 @@ pub mod linear;
 mod load;
 pub mod memory;
 pub mod mlp;
+mod norm;
 pub mod place;
 mod rope;
+mod rope_fields;
 pub mod updates;
 
 pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};
