@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 
 mod common;
 
-const MODELS: [&str; 16] = [
+const MODELS: [&str; 18] = [
     "llama_gqa_untied",
     "llama_tied_rope_llama3",
     "llama_rope_linear",
@@ -24,6 +24,8 @@ const MODELS: [&str; 16] = [
     "phi3_longrope",
     "gemma2",
     "gemma2_caps",
+    "mixtral_4e_top2",
+    "qwen3_moe",
 ];
 
 struct Expected {

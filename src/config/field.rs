@@ -152,6 +152,16 @@ pub const FIELDS: &[Field] = &[
     .remedy("Choose auto, resident or stream"),
     option(
         Card::Model,
+        "recompute",
+        "--recompute",
+        "Recompute blocks",
+        "",
+        "Compute each block again on the way back instead of keeping its activations: a third more work, \
+             far less memory, the same result; auto (where they do not fit), off or on",
+    )
+    .remedy("Choose auto, off or on"),
+    option(
+        Card::Model,
         "memory_limit",
         "--memory-limit",
         "Memory limit",

@@ -3,7 +3,8 @@
 use burn::tensor::Tensor;
 
 use super::attention::{Context, SelfAttention, SelfAttentionSaved};
-use super::mlp::{GatedMlp, GatedSaved};
+use super::error::ModelError;
+use super::mlp::{Mlp, MlpSaved};
 use super::norm::Norm;
 use super::updates::{BackwardPass, BlockGrads, BlockUpdates, ForwardPass, LowRankInputs};
 
@@ -14,7 +15,7 @@ pub struct Block {
     /// Gemma 2 norms what each half adds as well.
     pub attention_out_norm: Option<Norm>,
     pub mlp_norm: Norm,
-    pub mlp: GatedMlp,
+    pub mlp: Mlp,
     pub mlp_out_norm: Option<Norm>,
 }
 
@@ -25,9 +26,16 @@ pub struct BlockSaved {
     /// What a half added before it was normed; only kept where it is.
     attention_out: Option<Tensor<2>>,
     y: Tensor<2>,
-    mlp: GatedSaved,
+    mlp: MlpSaved,
     mlp_out: Option<Tensor<2>>,
     low_rank: LowRankInputs,
+}
+
+impl BlockSaved {
+    /// The block's input alone, from which the rest can be computed again.
+    pub fn into_input(self) -> Tensor<2> {
+        self.x
+    }
 }
 
 /// Norms what a half adds, where it has such a norm; answers the input too then.
@@ -47,23 +55,26 @@ fn out_norm_backward(dout: &Tensor<2>, out: Option<Tensor<2>>, norm: Option<&Nor
 
 impl Block {
     /// x `[N, D]` -> the next block's input `[N, D]`.
+    ///
+    /// # Errors
+    /// Those of [`Mlp::forward`].
     pub fn forward(
         &self,
         x: Tensor<2>,
         context: &Context,
         updates: Option<&BlockUpdates>,
-    ) -> (Tensor<2>, BlockSaved) {
+    ) -> Result<(Tensor<2>, BlockSaved), ModelError> {
         let mut pass = ForwardPass::new(updates);
         let h = self.attention_norm.forward(&x); // [N, D]
         let (out, attention) = self.attention.forward(&h, context, &mut pass);
         let (out, attention_out) = out_norm(out, self.attention_out_norm.as_ref());
         let y = x.clone() + out; // [N, D]
         let h = self.mlp_norm.forward(&y);
-        let (out, mlp) = self.mlp.forward(&h, None, &mut pass);
+        let (out, mlp) = self.mlp.forward(&h, &mut pass)?;
         let (out, mlp_out) = out_norm(out, self.mlp_out_norm.as_ref());
         let result = y.clone() + out; // [N, D]
         let low_rank = pass.finish();
-        (result, BlockSaved { x, attention, attention_out, y, mlp, mlp_out, low_rank })
+        Ok((result, BlockSaved { x, attention, attention_out, y, mlp, mlp_out, low_rank }))
     }
 
     /// dout `[N, D]` -> gradients of the updates, and by x `[N, D]`.
@@ -78,7 +89,7 @@ impl Block {
         let mut pass = BackwardPass::new(updates, low_rank);
         let dmlp = out_norm_backward(&dout, mlp_out, self.mlp_out_norm.as_ref());
         let h = self.mlp_norm.forward(&y);
-        let dh = self.mlp.backward(mlp, &h, &dmlp, None, &mut pass); // [N, D]
+        let dh = self.mlp.backward(mlp, &h, &dmlp, &mut pass); // [N, D]
         let dy = dout + self.mlp_norm.backward(&y, dh);
 
         let dattention = out_norm_backward(&dy, attention_out, self.attention_out_norm.as_ref());

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::error::ModelError;
+use super::experts_config::{ExpertsConfig, read_experts};
 use super::json_fields::Fields;
 use super::rope_fields::read_rope;
 use crate::kernels::Activation;
@@ -14,8 +15,10 @@ use crate::kernels::Activation;
 pub enum Architecture {
     Llama,
     Mistral,
+    Mixtral,
     Qwen2,
     Qwen3,
+    Qwen3Moe,
     Phi3,
     Gemma2,
 }
@@ -105,17 +108,21 @@ pub struct ModelConfig {
     pub unit_offset_norms: bool,
     /// What attention and MLP add is normed as well (Gemma 2).
     pub out_norms: bool,
+    /// Where the MLP of some layers is a set of experts.
+    pub experts: Option<ExpertsConfig>,
     pub max_position_embeddings: usize,
     pub bos_token_id: Option<u32>,
     pub eos_token_ids: Vec<u32>,
 }
 
 impl Architecture {
-    const ALL: [Architecture; 6] = [
+    const ALL: [Architecture; 8] = [
         Architecture::Llama,
         Architecture::Mistral,
+        Architecture::Mixtral,
         Architecture::Qwen2,
         Architecture::Qwen3,
+        Architecture::Qwen3Moe,
         Architecture::Phi3,
         Architecture::Gemma2,
     ];
@@ -125,8 +132,10 @@ impl Architecture {
         match self {
             Architecture::Llama => "LlamaForCausalLM",
             Architecture::Mistral => "MistralForCausalLM",
+            Architecture::Mixtral => "MixtralForCausalLM",
             Architecture::Qwen2 => "Qwen2ForCausalLM",
             Architecture::Qwen3 => "Qwen3ForCausalLM",
+            Architecture::Qwen3Moe => "Qwen3MoeForCausalLM",
             Architecture::Phi3 => "Phi3ForCausalLM",
             Architecture::Gemma2 => "Gemma2ForCausalLM",
         }
@@ -210,7 +219,7 @@ impl ModelConfig {
             qkv_bias,
             o_bias,
             mlp_bias,
-            qk_norm: architecture == Architecture::Qwen3,
+            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Qwen3Moe),
             fused_projections: architecture == Architecture::Phi3,
             activation,
             attention_scale: read_attention_scale(&fields, architecture, head_dim)?,
@@ -220,6 +229,7 @@ impl ModelConfig {
             embedding_scale: if gemma2 { (hidden_size as f64).sqrt() as f32 } else { 1.0 },
             unit_offset_norms: gemma2,
             out_norms: gemma2,
+            experts: read_experts(&fields, architecture, num_layers)?,
             max_position_embeddings: positions,
             bos_token_id: fields
                 .token_id("bos_token_id")?
@@ -259,8 +269,10 @@ impl Defaults {
     fn of(architecture: Architecture) -> Defaults {
         let (max_position_embeddings, rms_norm_eps, special) = match architecture {
             Architecture::Llama => (2048, 1e-6, Some((1, 2))),
-            Architecture::Mistral => (131_072, 1e-6, Some((1, 2))),
-            Architecture::Qwen2 | Architecture::Qwen3 => (32_768, 1e-6, None),
+            Architecture::Mistral | Architecture::Mixtral => (131_072, 1e-6, Some((1, 2))),
+            Architecture::Qwen2 | Architecture::Qwen3 | Architecture::Qwen3Moe => {
+                (32_768, 1e-6, None)
+            }
             Architecture::Phi3 => (4096, 1e-5, Some((1, 32_000))),
             Architecture::Gemma2 => (8192, 1e-6, Some((2, 1))),
         };
@@ -294,11 +306,13 @@ fn read_biases(
     let mlp = fields.flag("mlp_bias")?.unwrap_or(false);
     Ok(match architecture {
         Architecture::Llama => (attention, attention, mlp),
-        Architecture::Qwen3 | Architecture::Gemma2 => (attention, attention, false),
+        Architecture::Qwen3 | Architecture::Qwen3Moe | Architecture::Gemma2 => {
+            (attention, attention, false)
+        }
         // Always has them and says nothing.
         Architecture::Qwen2 => (true, false, false),
         // Never have them.
-        Architecture::Mistral | Architecture::Phi3 => (false, false, false),
+        Architecture::Mistral | Architecture::Mixtral | Architecture::Phi3 => (false, false, false),
     })
 }
 
@@ -354,9 +368,9 @@ fn read_heads(
     let heads = fields.required_size("num_attention_heads")?;
     let absent = match architecture {
         Architecture::Llama | Architecture::Phi3 => heads,
-        Architecture::Mistral => 8,
+        Architecture::Mistral | Architecture::Mixtral => 8,
         Architecture::Qwen2 | Architecture::Qwen3 => 32,
-        Architecture::Gemma2 => 4,
+        Architecture::Qwen3Moe | Architecture::Gemma2 => 4,
     };
     let null = fields.map.get("num_key_value_heads").is_some_and(Value::is_null);
     let kv_heads = fields.size("num_key_value_heads")?.unwrap_or(if null { heads } else { absent });
@@ -383,9 +397,9 @@ fn read_heads(
     Ok((heads, kv_heads, head_dim))
 }
 
-/// The window of each layer. Llama has none. Mistral and Phi-3 have one for all layers (Mistral: 4096 where
+/// The window of each layer. Llama has none. Mistral, Mixtral and Phi-3 have one for all layers (Mistral: 4096 where
 /// config.json says nothing). Qwen has one only with `use_sliding_window`, on the layers from `max_window_layers` up
-/// or as `layer_types` says; Gemma 2 on every other layer, the first among them, or as `layer_types` says.
+/// or as `layer_types` says (Qwen3-MoE on all); Gemma 2 on every other layer, the first among them, or as `layer_types` says.
 fn read_sliding_window(
     fields: &Fields,
     architecture: Architecture,
@@ -409,10 +423,14 @@ fn read_sliding_window(
     match architecture {
         Architecture::Llama => all(None),
         Architecture::Mistral => all(window_or_4096),
-        Architecture::Phi3 => all(window),
+        Architecture::Mixtral | Architecture::Phi3 => all(window),
         Architecture::Qwen2 | Architecture::Qwen3 => {
             let on = matches!(fields.map.get("use_sliding_window"), Some(Value::Bool(true)));
             some(window_or_4096.filter(|_| on), &|layer| layer >= first)
+        }
+        Architecture::Qwen3Moe => {
+            let on = matches!(fields.map.get("use_sliding_window"), Some(Value::Bool(true)));
+            all(window_or_4096.filter(|_| on))
         }
         Architecture::Gemma2 => some(window_or_4096, &|layer| layer % 2 == 0),
     }

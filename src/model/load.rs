@@ -17,9 +17,10 @@ use super::decoder::{Model, PairScore, Updates, pair_scores};
 use super::error::ModelError;
 use super::layout::PackedBatch;
 use super::linear::Linear;
-use super::mlp::{GateUp, GatedMlp};
+use super::mlp::{GateUp, GatedMlp, Mlp};
 use super::norm::Norm;
 use super::place::Place;
+use super::routing::Router;
 use crate::config::{BasePrecision, Target};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{AttentionSpec, HostMatrix, Weight};
@@ -45,7 +46,7 @@ pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
     }
 }
 
-/// How weights lie on the device.
+/// How a model uses its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
     /// Linear layers in this format, embedding and head in 8 bits; `None`: all in f32.
@@ -55,11 +56,13 @@ pub struct LoadOptions {
     /// Blocks come to the device when they compute; quantised ones wait in a temporary file in this folder.
     /// `None`: all blocks stay on the device.
     pub stream: Option<PathBuf>,
+    /// Keep only each block's input for the backward pass, which computes the block again.
+    pub recompute: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { format: None, binding_limit: u64::MAX, stream: None }
+        LoadOptions { format: None, binding_limit: u64::MAX, stream: None, recompute: false }
     }
 }
 
@@ -156,14 +159,30 @@ impl<'a> Loader<'a> {
         Ok(SelfAttention { qkv, o: linear(Target::O)?, q_norm, k_norm, spec })
     }
 
-    fn mlp(&self, layer: usize) -> Result<GatedMlp, ModelError> {
-        let linear = |target: Target| self.linear(layer, target);
-        let gate_up = if self.config.fused_projections {
-            GateUp::Fused(linear(Target::Gate)?)
-        } else {
-            GateUp::Apart { gate: linear(Target::Gate)?, up: linear(Target::Up)? }
+    fn mlp(&self, layer: usize) -> Result<Mlp, ModelError> {
+        let unit = |expert: Option<usize>| {
+            let linear = |target| self.linear(layer, Place { expert, target });
+            let gate_up = if self.config.fused_projections {
+                GateUp::Fused(linear(Target::Gate)?)
+            } else {
+                GateUp::Apart { gate: linear(Target::Gate)?, up: linear(Target::Up)? }
+            };
+            let activation = self.config.activation;
+            Ok(GatedMlp { gate_up, down: linear(Target::Down)?, activation })
         };
-        Ok(GatedMlp { gate_up, down: linear(Target::Down)?, activation: self.config.activation })
+        let experts = self.config.experts.as_ref().filter(|experts| experts.layers[layer]);
+        let Some(experts) = experts else {
+            return Ok(Mlp { units: vec![unit(None)?], router: None });
+        };
+        let router = format!("{}.weight", self.config.router_module(layer));
+        Ok(Mlp {
+            units: (0..experts.count).map(|expert| unit(Some(expert))).collect::<Result<_, _>>()?,
+            router: Some(Router {
+                weight: self.matrix(&router, None)?,
+                chosen: experts.chosen,
+                renormalise: experts.renormalise,
+            }),
+        })
     }
 
     /// One block on the device.
@@ -188,6 +207,7 @@ struct Tables {
     embedding: Weight,
     norm: Norm,
     head: Weight,
+    recompute: bool,
 }
 
 impl Loader<'_> {
@@ -205,14 +225,15 @@ impl Loader<'_> {
             self.matrix("lm_head.weight", format)?
         };
         let (config, device) = (self.config.clone(), self.device.clone());
-        Ok(Tables { config, device, embedding, norm, head })
+        let recompute = self.options.recompute;
+        Ok(Tables { config, device, embedding, norm, head, recompute })
     }
 }
 
 impl Tables {
     fn model(self, blocks: Blocks) -> Model {
-        let Tables { config, device, embedding, norm, head } = self;
-        Model { config, device, embedding, blocks, norm, head }
+        let Tables { config, device, embedding, norm, head, recompute } = self;
+        Model { config, device, embedding, blocks, norm, head, recompute }
     }
 }
 

@@ -19,6 +19,8 @@ pub struct PassSize {
 pub struct MemoryInput {
     pub format: Option<QuantFormat>,
     pub streamed: bool,
+    /// Blocks are computed again in the backward pass.
+    pub recompute: bool,
     /// The largest micro-batch.
     pub training: PassSize,
     /// The largest scoring pass (probe), which keeps nothing for a backward pass.
@@ -123,7 +125,7 @@ impl BlockWidths {
         let kv = (config.num_kv_heads * config.head_dim) as u64;
         let heads = config.num_heads as u64;
         let head_norm = if config.qk_norm { q + kv } else { 0 };
-        let low_rank = (config.linears(0).count() * rank) as u64;
+        let low_rank = (config.apart().count() * rank) as u64;
         // x, y; q, k, v, attended, log-sum-exp; gate, up; A x of each layer.
         let saved = 2 * d + 2 * q + 2 * kv + heads + 2 * f + low_rank + head_norm;
         // The normed input, the activation and the block's output.
@@ -180,11 +182,21 @@ fn pass(
     let logits = FLOAT * rows * vocabulary;
     // Hidden rows, their norm, and the gradients in blocks and joined.
     let head = FLOAT * e * d * if backward { 5 } else { 2 };
-    let in_block =
-        FLOAT * n * if backward { widths.backward } else { widths.saved + widths.forward };
+    // Without a backward pass a block's activations are dropped with it; with recomputing they come back one at a time.
+    let in_block = FLOAT
+        * n
+        * match (backward, input.recompute) {
+            (false, _) => widths.saved + widths.forward,
+            (true, false) => widths.backward,
+            (true, true) => widths.saved + widths.backward,
+        };
     let in_head = head + logits;
-    let activations =
-        if backward { FLOAT * n * (layers * widths.saved + d) } else { FLOAT * n * d };
+    let kept = match (backward, input.recompute) {
+        (false, _) => 0,
+        (true, false) => layers * widths.saved,
+        (true, true) => layers * d,
+    };
+    let activations = FLOAT * n * (kept + d);
     // Head and block do not compute at the same time.
     if in_head > in_block {
         MemoryForecast { activations, logits, workspace: head, ..MemoryForecast::default() }

@@ -1,4 +1,4 @@
-//! Decoders of the Llama family and its kin, read from Hugging Face folders.
+//! Decoders of the Llama family, its kin and mixtures of experts, read from Hugging Face folders.
 
 mod attention;
 pub mod block;
@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod config;
 mod decoder;
 pub mod error;
+pub mod experts_config;
 mod json_fields;
 pub mod layout;
 pub mod linear;
@@ -17,6 +18,7 @@ mod norm;
 pub mod place;
 mod rope;
 mod rope_fields;
+pub mod routing;
 pub mod updates;
 
 pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};

@@ -1,6 +1,6 @@
 //! The linear layers of a decoder block: one list, from which tensor names, adapter sites and sizes follow.
 
-use super::config::ModelConfig;
+use super::config::{Architecture, ModelConfig};
 use super::error::ModelError;
 use crate::config::Target;
 
@@ -30,24 +30,51 @@ pub struct LinearSpec {
     pub bias: bool,
 }
 
+impl LinearSpec {
+    /// The last part of the module's name: `q_proj`, `qkv_proj`.
+    pub fn own_name(&self) -> &str {
+        self.module.rsplit('.').next().unwrap_or_default()
+    }
+}
+
+/// The module names of the experts' linear layers.
+fn expert_module(architecture: Architecture, target: Target) -> &'static str {
+    match (architecture, target) {
+        (Architecture::Mixtral, Target::Gate) => "w1",
+        (Architecture::Mixtral, Target::Down) => "w2",
+        (Architecture::Mixtral, Target::Up) => "w3",
+        _ => target.module_name(),
+    }
+}
+
 impl ModelConfig {
-    /// Every linear layer of a block, in the order of the forward pass.
+    /// How many experts a layer has; `None` where its MLP is dense.
+    pub fn experts_of(&self, layer: usize) -> Option<usize> {
+        self.experts.as_ref().filter(|experts| experts.layers[layer]).map(|experts| experts.count)
+    }
+
+    /// Every linear layer of a block that can carry an adapter, in the order of the forward pass; experts one after
+    /// the other.
     pub fn linears(&self, layer: usize) -> impl Iterator<Item = LinearSpec> + '_ {
-        let apart = Target::ALL.into_iter().filter(|&target| self.together(target)[0] == target);
-        apart.map(move |target| self.linear(layer, target.into()))
+        let attention = self.apart().filter(|target| !target.is_mlp()).map(Place::from);
+        let units = match self.experts_of(layer) {
+            Some(count) => (0..count).map(Some).collect(),
+            None => vec![None],
+        };
+        let mlp = units.into_iter().flat_map(move |expert| {
+            let targets = self.apart().filter(|target| target.is_mlp());
+            targets.map(move |target| Place { expert, target })
+        });
+        attention.chain(mlp).map(move |place| self.linear(layer, place))
     }
 
     /// The targets that one layer stands for, `target` among them: several where the model fuses them.
     pub fn together(&self, target: Target) -> &'static [Target] {
-        if self.fused_projections {
-            return match target {
-                Target::Q | Target::K | Target::V => &[Target::Q, Target::K, Target::V],
-                Target::O => &[Target::O],
-                Target::Gate | Target::Up => &[Target::Gate, Target::Up],
-                Target::Down => &[Target::Down],
-            };
-        }
         match target {
+            Target::Q | Target::K | Target::V if self.fused_projections => {
+                &[Target::Q, Target::K, Target::V]
+            }
+            Target::Gate | Target::Up if self.fused_projections => &[Target::Gate, Target::Up],
             Target::Q => &[Target::Q],
             Target::K => &[Target::K],
             Target::V => &[Target::V],
@@ -58,11 +85,39 @@ impl ModelConfig {
         }
     }
 
+    /// One target for each layer of its own: all of them, or of those that one layer stands for the first.
+    pub fn apart(&self) -> impl Iterator<Item = Target> + '_ {
+        Target::ALL.into_iter().filter(|&target| self.together(target)[0] == target)
+    }
+
+    /// Whether an adapter can sit on these targets and on no others.
+    ///
+    /// # Errors
+    /// Names the fused layer of which `targets` wants a part.
+    pub fn check_targets(&self, targets: &[Target]) -> Result<(), ModelError> {
+        let parted = targets
+            .iter()
+            .find(|target| self.together(**target).iter().any(|other| !targets.contains(other)));
+        let Some(&target) = parted else { return Ok(()) };
+        let names = |list: &[Target]| list.iter().map(|t| t.name()).collect::<Vec<_>>().join(",");
+        Err(ModelError::PartOfFused {
+            architecture: self.architecture.name(),
+            module: self.linear(0, target.into()).own_name().to_owned(),
+            together: names(self.together(target)),
+            asked: names(targets),
+        })
+    }
+
     /// One linear layer of a block; of a fused one, any of its targets names it.
     pub fn linear(&self, layer: usize, place: Place) -> LinearSpec {
-        let targets = self.together(place.target);
-        let target = targets[0];
-        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
+        let together = self.together(place.target);
+        let place = Place { target: together[0], ..place };
+        let Place { expert, target } = place;
+        let hidden = self.hidden_size;
+        let inner = match (&self.experts, expert) {
+            (Some(experts), Some(_)) => experts.intermediate_size,
+            _ => self.intermediate_size,
+        };
         let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
         let (width, input, bias) = match target {
             Target::Q => (q, hidden, self.qkv_bias),
@@ -71,40 +126,31 @@ impl ModelConfig {
             Target::Gate | Target::Up => (inner, hidden, self.mlp_bias),
             Target::Down => (hidden, inner, self.mlp_bias),
         };
-        let (output, own) = match targets {
-            [Target::Q, ..] if targets.len() > 1 => (q + 2 * kv, "qkv_proj"),
-            [Target::Gate, ..] if targets.len() > 1 => (2 * inner, "gate_up_proj"),
+        let (output, own) = match together {
+            [Target::Q, _, _] => (q + 2 * kv, "qkv_proj"),
+            [Target::Gate, _] => (2 * inner, "gate_up_proj"),
             _ => (width, target.module_name()),
         };
-        let module = format!("model.layers.{layer}.{}.{own}", target.parent_name());
-        LinearSpec { place: Place { target, ..place }, module, output, input, bias }
-    }
-
-    /// Whether an adapter can sit on these targets and on no others.
-    ///
-    /// # Errors
-    /// Names the fused layer of which `targets` wants a part.
-    pub fn check_targets(&self, targets: &[Target]) -> Result<(), ModelError> {
-        for target in targets {
-            let together = self.together(*target);
-            if together.iter().any(|other| !targets.contains(other)) {
-                let names =
-                    |list: &[Target]| list.iter().map(|t| t.name()).collect::<Vec<_>>().join(",");
-                return Err(ModelError::PartOfFused {
-                    architecture: self.architecture.name(),
-                    module: self.linear(0, (*target).into()).own_name().to_owned(),
-                    together: names(together),
-                    asked: names(targets),
-                });
+        let module = match expert {
+            Some(expert) => {
+                let own = expert_module(self.architecture, target);
+                format!("{}.experts.{expert}.{own}", self.experts_module(layer))
             }
-        }
-        Ok(())
+            None => format!("model.layers.{layer}.{}.{own}", target.parent_name()),
+        };
+        LinearSpec { place, module, output, input, bias }
     }
-}
 
-impl LinearSpec {
-    /// The last part of the module's name: `q_proj`, `qkv_proj`.
-    pub fn own_name(&self) -> &str {
-        self.module.rsplit('.').next().unwrap_or_default()
+    /// The module of a layer's router: a frozen matrix `[experts, hidden]` without a bias.
+    pub fn router_module(&self, layer: usize) -> String {
+        format!("{}.gate", self.experts_module(layer))
+    }
+
+    fn experts_module(&self, layer: usize) -> String {
+        let own = match self.architecture {
+            Architecture::Mixtral => "block_sparse_moe",
+            _ => "mlp",
+        };
+        format!("model.layers.{layer}.{own}")
     }
 }

@@ -19,7 +19,8 @@ pub(super) fn read_rope(
         Some(object) => Some(object),
         None => fields.object("rope_parameters", "rope_parameters.")?,
     };
-    let outer_theta = fields.positive("rope_theta")?.unwrap_or(10_000.0);
+    let absent = if architecture == Architecture::Mixtral { 1e6 } else { 1e4 };
+    let outer_theta = fields.positive("rope_theta")?.unwrap_or(absent);
     let outer_partial = fields.number("partial_rotary_factor")?;
     let Some(rope) = scaling else {
         let width = rotary_width(fields, architecture, head_dim, outer_partial)?;

@@ -71,7 +71,14 @@ impl<'a> BackwardPass<'a> {
         dx
     }
 
-    pub fn finish(self) -> BlockGrads {
+    /// An expert that no token went to has gradients of zero.
+    pub fn finish(mut self) -> BlockGrads {
+        for (&place, LowRank { a, b, .. }) in self.updates {
+            if place.expert.is_some() {
+                let zeros = || LowRankGrads { a: a.zeros_like(), b: b.zeros_like() };
+                self.grads.entry(place).or_insert_with(zeros);
+            }
+        }
         self.grads
     }
 }

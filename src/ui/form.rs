@@ -59,6 +59,7 @@ const PRECISIONS: &[(&str, &str)] = &[
 ];
 const PLACES: &[(&str, &str)] =
     &[("auto", "Automatic"), ("resident", "On the device"), ("stream", "Streamed")];
+const RECOMPUTE: &[(&str, &str)] = &[("auto", "Automatic"), ("off", "Off"), ("on", "On")];
 
 /// Which editor a field gets.
 pub fn kind(field: &Field) -> Kind {
@@ -69,6 +70,7 @@ pub fn kind(field: &Field) -> Kind {
         "schedule" => Kind::Choice(SCHEDULES),
         "base_precision" => Kind::Choice(PRECISIONS),
         "weights" => Kind::Choice(PLACES),
+        "recompute" => Kind::Choice(RECOMPUTE),
         "rslora" | "shuffle" => Kind::Switch,
         "targets" => Kind::Targets,
         "device" | "stop_when" => Kind::Text,
@@ -83,7 +85,7 @@ pub const DEMO_PRESET: &str = "demo";
 pub const USUAL_MAX_LENGTH: usize = crate::config::defaults::MAX_LENGTH;
 
 /// Fields that belong to the machine or the files, which presets leave alone.
-const KEPT_BY_PRESETS: [&str; 9] = [
+const KEPT_BY_PRESETS: [&str; 10] = [
     "model",
     "data",
     "eval_data",
@@ -92,6 +94,7 @@ const KEPT_BY_PRESETS: [&str; 9] = [
     "device",
     "base_precision",
     "weights",
+    "recompute",
     "memory_limit",
 ];
 

@@ -322,7 +322,7 @@ impl Choice {
             .adapter
             .as_ref()
             .map_or(u64::MAX, |adapter| adapter.max_binding_bytes.min(adapter.max_buffer_bytes));
-        LoadOptions { format: quant_format(precision), binding_limit, stream: None }
+        LoadOptions { format: quant_format(precision), binding_limit, ..LoadOptions::default() }
     }
 
     /// Opens the device, once a process, and proves that it is the adapter chosen.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Choice;
 use super::memory_limit::{MemoryLimit, memory_limit};
-use crate::config::{BasePrecision, RunConfig, WeightPlace};
+use crate::config::{BasePrecision, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::model::config::ModelConfig;
@@ -20,6 +20,8 @@ pub struct Plan {
     pub device: String,
     /// Where the blocks will lie: `auto` is decided.
     pub weights: WeightPlace,
+    /// Whether blocks are computed again on the way back: `auto` is decided.
+    pub recompute: bool,
     pub base_precision: BasePrecision,
     pub micro_batch_pairs: usize,
     pub max_length: usize,
@@ -51,6 +53,7 @@ struct Settings {
     length: usize,
     precision: BasePrecision,
     streamed: bool,
+    recompute: bool,
 }
 
 /// Everything a forecast depends on.
@@ -89,9 +92,11 @@ pub fn plan(
         length: config.max_length,
         precision: config.base_precision,
         streamed: config.weights == WeightPlace::Stream,
+        recompute: config.recompute == Recompute::On,
     };
-    if config.weights == WeightPlace::Auto && fits(now) == Some(false) {
-        now.streamed = fits(Settings { streamed: true, ..now }) == Some(true);
+    if fits(now) == Some(false) {
+        let fitting = run.automatic(now).into_iter().find(|s| fits(*s) == Some(true));
+        now = fitting.unwrap_or(now);
     }
     let parts = run.forecast(now);
     let size = run.size(now);
@@ -103,6 +108,7 @@ pub fn plan(
     Plan {
         device: choice.label.clone(),
         weights: if now.streamed { WeightPlace::Stream } else { WeightPlace::Resident },
+        recompute: now.recompute,
         base_precision: now.precision,
         micro_batch_pairs: now.micro,
         max_length: now.length,
@@ -168,6 +174,7 @@ impl Run<'_> {
         let input = MemoryInput {
             format: quant_format(settings.precision),
             streamed: settings.streamed,
+            recompute: settings.recompute,
             training: self.size(settings),
             scoring: self.scoring(settings),
             arms: 1 + usize::from(self.config.twin.is_some()),
@@ -178,10 +185,28 @@ impl Run<'_> {
         forecast(self.model, &input)
     }
 
+    /// What `auto` may choose, cheapest in speed first: computing blocks again costs a third of a step, streaming
+    /// the passage of all weights.
+    fn automatic(&self, now: Settings) -> Vec<Settings> {
+        let recompute = self.config.recompute == Recompute::Auto;
+        let stream = self.config.weights == WeightPlace::Auto;
+        let choices = [(true, false), (false, true), (true, true)];
+        choices
+            .into_iter()
+            .filter(|&(again, streamed)| (recompute || !again) && (stream || !streamed))
+            .map(|(again, streamed)| Settings {
+                recompute: now.recompute || again,
+                streamed: now.streamed || streamed,
+                ..now
+            })
+            .collect()
+    }
+
     /// Single changes that fit, cheapest in speed first; else all of them together, with ever shorter sequences.
     fn remedies(&self, now: Settings, fits: impl Fn(Settings) -> bool) -> Vec<Remedy> {
         let mut single = vec![
             Settings { micro: 1, ..now },
+            Settings { recompute: true, ..now },
             Settings { precision: BasePrecision::Int8, ..now },
             Settings { precision: BasePrecision::Nf4, ..now },
             Settings { streamed: true, ..now },
@@ -195,8 +220,12 @@ impl Run<'_> {
             return fitting;
         }
         let mut all = now;
-        let steps: [fn(&mut Settings); 3] =
-            [|s| s.micro = 1, |s| s.precision = BasePrecision::Nf4, |s| s.streamed = true];
+        let steps: [fn(&mut Settings); 4] = [
+            |s| s.micro = 1,
+            |s| s.recompute = true,
+            |s| s.precision = BasePrecision::Nf4,
+            |s| s.streamed = true,
+        ];
         for step in steps {
             step(&mut all);
             if fits(all) {
@@ -223,6 +252,9 @@ impl Run<'_> {
         }
         if then.precision != now.precision {
             options.push(format!("--base-precision {}", then.precision.name()));
+        }
+        if then.recompute != now.recompute {
+            options.push("--recompute on".to_owned());
         }
         if then.streamed != now.streamed {
             options.push("--weights stream".to_owned());

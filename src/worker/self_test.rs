@@ -83,6 +83,7 @@ fn qwen() -> ModelConfig {
         embedding_scale: 1.0,
         unit_offset_norms: false,
         out_norms: false,
+        experts: None,
         max_position_embeddings: 64,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],

@@ -281,6 +281,9 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
                 list.push((format!("{prefix}.self_attn.{norm}.weight"), vec![config.head_dim]));
             }
         }
+        if let Some(count) = config.experts_of(layer) {
+            list.push((format!("{}.weight", config.router_module(layer)), vec![count, hidden]));
+        }
         for linear in config.linears(layer) {
             list.push((format!("{}.weight", linear.module), vec![linear.output, linear.input]));
             if linear.bias {
