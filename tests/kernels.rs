@@ -291,6 +291,51 @@ fn scatter_sums_both_entries() {
     }
 }
 
+/// Picking rows and adding them up again are each other's derivatives: `<combine(r), t> = <r, pick(t)>`.
+#[test]
+fn rows_of_many_slots_are_added_to_their_tokens() {
+    // 70 tokens with three of 210 rows each, in an order of their own; one slot of every fifth token is empty.
+    let (tokens, slots, width) = (70usize, 3usize, 33usize);
+    let rows = tokens * slots;
+    let row = |slot: usize| (slot * 89 + 5) % rows;
+    let is_empty = |slot: usize| slot.is_multiple_of(15);
+    let map: Vec<i32> =
+        (0..rows).map(|slot| if is_empty(slot) { -1 } else { row(slot) as i32 }).collect();
+    let mut token_of = vec![None; rows];
+    (0..rows)
+        .filter(|&slot| !is_empty(slot))
+        .for_each(|slot| token_of[row(slot)] = Some(slot / slots));
+    for device in devices() {
+        let x = random([rows, width], 1, &device);
+        let weights: Tensor<1> = random([rows, 1], 2, &device).reshape([rows]);
+        let t = random([tokens, width], 3, &device);
+        let map: Tensor<2, Int> =
+            Tensor::from_data(TensorData::new(map.clone(), [tokens, slots]), &device);
+        let (x_host, weights_host) =
+            (values(x.clone()), values(weights.clone().reshape([rows, 1])));
+        let mut want = vec![0.0; tokens * width];
+        for (row, token) in token_of.iter().enumerate() {
+            let Some(token) = token else { continue };
+            for d in 0..width {
+                want[token * width + d] += weights_host[row] * x_host[row * width + d];
+            }
+        }
+        let got = kernels::combine_rows(x.clone(), weights, &map);
+        close("many slots", &values(got), &want, 1e-5);
+        // The derivative, with weights of 1 as the experts use it.
+        let ones = Tensor::ones([rows], &device);
+        let forward = (kernels::combine_rows(x.clone(), ones, &map) * t.clone()).sum();
+        let used: Vec<i32> = token_of.iter().map(|token| token.unwrap_or(0) as i32).collect();
+        let kept: Vec<f32> = token_of.iter().map(|token| f32::from(token.is_some())).collect();
+        let kept: Tensor<2> = Tensor::from_data(TensorData::new(kept, [rows, 1]), &device);
+        let used: Tensor<1, Int> = Tensor::from_data(TensorData::new(used, [rows]), &device);
+        let backward = (x * kept * t.select(0, used)).sum();
+        let (forward, backward) =
+            (values(forward.reshape([1, 1])), values(backward.reshape([1, 1])));
+        assert!((forward[0] - backward[0]).abs() < 1e-3 * forward[0].abs().max(1.0));
+    }
+}
+
 #[test]
 fn dropout_keeps_its_share_and_its_mask() {
     let mut masks = Vec::new();

@@ -170,7 +170,9 @@ fn the_forecast_is_near_the_peak() {
     // The shapes of the benchmarks; the larger one with one short pair, so that weights decide.
     let stories =
         Case { pairs: 2, prompt: 40, answer: 60, rank: 16, ..small(BasePrecision::F32, false, 1) };
-    for precision in [BasePrecision::F32, BasePrecision::Int8, BasePrecision::Nf4] {
+    for precision in
+        [BasePrecision::F32, BasePrecision::Bf16, BasePrecision::Int8, BasePrecision::Nf4]
+    {
         let load = |options| random([288, 768, 6, 6], options);
         close(&format!("15M, {}", precision.name()), compare(load, &Case { precision, ..stories }));
     }

@@ -138,9 +138,9 @@ pub const FIELDS: &[Field] = &[
         "--base-precision",
         "Base weights",
         "",
-        "How the frozen weights are stored on the device: f32, int8, int4 or nf4; fewer bits need less memory",
+        "How the frozen weights are stored on the device: f32, bf16, f16, int8, int4 or nf4; fewer bits need less memory",
     )
-    .remedy("Choose f32, int8, int4 or nf4"),
+    .remedy("Choose f32, bf16, f16, int8, int4 or nf4"),
     option(
         Card::Model,
         "weights",

@@ -94,6 +94,10 @@ pub enum Schedule {
 pub enum BasePrecision {
     #[default]
     F32,
+    /// 16 bits, the exponent of f32 and 8 bits of precision: what most checkpoints hold
+    Bf16,
+    /// 16 bits, 11 of precision
+    F16,
     /// 8-bit integers
     Int8,
     /// 4-bit integers
@@ -107,6 +111,8 @@ impl BasePrecision {
     pub fn name(self) -> &'static str {
         match self {
             BasePrecision::F32 => "f32",
+            BasePrecision::Bf16 => "bf16",
+            BasePrecision::F16 => "f16",
             BasePrecision::Int8 => "int8",
             BasePrecision::Int4 => "int4",
             BasePrecision::Nf4 => "nf4",

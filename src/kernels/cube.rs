@@ -129,6 +129,8 @@ fn quant_info(n: usize, spec: QuantSpec) -> [u32; 4] {
         QuantFormat::Int8 => 0,
         QuantFormat::Int4 => 1,
         QuantFormat::Nf4 => 2,
+        QuantFormat::Bf16 => 3,
+        QuantFormat::F16 => 4,
     };
     [n as u32, spec.rows as u32, spec.cols as u32, format]
 }

@@ -40,6 +40,8 @@ pub type TensorSource<'a> = dyn Fn(&str) -> Result<HostTensor, ModelError> + 'a;
 pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
     match precision {
         BasePrecision::F32 => None,
+        BasePrecision::Bf16 => Some(QuantFormat::Bf16),
+        BasePrecision::F16 => Some(QuantFormat::F16),
         BasePrecision::Int8 => Some(QuantFormat::Int8),
         BasePrecision::Int4 => Some(QuantFormat::Int4),
         BasePrecision::Nf4 => Some(QuantFormat::Nf4),
@@ -49,7 +51,7 @@ pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
 /// How a model uses its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Linear layers in this format, embedding and head in 8 bits; `None`: all in f32.
+    /// Linear layers in this format, embedding and head in [`QuantFormat::of_tables`]; `None`: all in f32.
     pub format: Option<QuantFormat>,
     /// Bytes of one buffer at most; larger matrices are split into row blocks.
     pub binding_limit: u64,
@@ -63,13 +65,6 @@ pub struct LoadOptions {
 impl Default for LoadOptions {
     fn default() -> Self {
         LoadOptions { format: None, binding_limit: u64::MAX, stream: None, recompute: false }
-    }
-}
-
-impl LoadOptions {
-    /// Embedding and head are looked up or decide every probability: they keep 8 bits.
-    fn table_format(&self) -> Option<QuantFormat> {
-        self.format.map(|_| QuantFormat::Int8)
     }
 }
 
@@ -216,7 +211,7 @@ impl Loader<'_> {
     }
 
     fn tables(&self) -> Result<Tables, ModelError> {
-        let format = self.options.table_format();
+        let format = self.options.format.map(QuantFormat::of_tables);
         let embedding = self.matrix("model.embed_tokens.weight", format)?;
         let norm = self.norm("model.norm")?;
         let head = if self.config.tie_word_embeddings {

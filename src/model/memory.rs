@@ -91,7 +91,7 @@ impl WeightBytes {
                 .and_then(|number| number.parse::<usize>().ok());
             let format = match layer {
                 Some(_) => format,
-                None => format.map(|_| QuantFormat::Int8),
+                None => format.map(QuantFormat::of_tables),
             };
             let stored = match (format, shape.as_slice()) {
                 (Some(format), &[rows, cols]) => format.bytes(rows, cols),
@@ -107,6 +107,13 @@ impl WeightBytes {
         bytes.largest_block = layers.into_iter().max().unwrap_or(0);
         bytes
     }
+}
+
+/// Bytes of the largest activation, which a kernel sees whole in one binding (weights and logits come in blocks).
+pub fn largest_activation(config: &ModelConfig, size: PassSize) -> u64 {
+    let widest =
+        config.hidden_size.max(config.intermediate_size).max(config.num_heads * config.head_dim);
+    FLOAT * (size.tokens * widest).max(size.entries * config.hidden_size) as u64
 }
 
 /// Widths, in floats a token, of what one block keeps and of what it needs in passing.

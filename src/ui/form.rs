@@ -53,6 +53,8 @@ const SCHEDULES: &[(&str, &str)] =
 
 const PRECISIONS: &[(&str, &str)] = &[
     ("f32", "32-bit floats"),
+    ("bf16", "16-bit bfloat"),
+    ("f16", "16-bit floats"),
     ("int8", "8-bit integers"),
     ("int4", "4-bit integers"),
     ("nf4", "4-bit NormalFloat"),

@@ -11,7 +11,9 @@ use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::model::config::ModelConfig;
 use crate::model::layout::PackedBatch;
-use crate::model::memory::{MemoryForecast, MemoryInput, PassSize, WeightBytes, forecast};
+use crate::model::memory::{
+    MemoryForecast, MemoryInput, PassSize, WeightBytes, forecast, largest_activation,
+};
 use crate::model::{SCORE_TOKENS, quant_format};
 
 /// What a run needs and whether it gets it. Sizes in bytes.
@@ -32,6 +34,9 @@ pub struct Plan {
     pub total: u64,
     /// `None` where the system does not say.
     pub limit: Option<MemoryLimit>,
+    /// The largest activation, and what one shader binding of the device may see; `None` on the CPU.
+    pub largest_activation: u64,
+    pub binding_limit: Option<u64>,
     /// `None` without a limit.
     pub fits: Option<bool>,
     /// Changes, each of which makes the run fit; or one that needs them all. Empty where it fits.
@@ -85,8 +90,13 @@ pub fn plan(
     let on_host = choice.adapter.is_none();
     let run = Run { config, model, train, probe, adapter_parameters, on_host };
     let limit = memory_limit(config.memory_limit, choice);
-    let fits =
-        |settings: Settings| limit.as_ref().map(|l| run.forecast(settings).total() <= l.bytes);
+    let binding_limit = choice.adapter.as_ref().map(|_| choice.binding_limit());
+    let fits = |settings: Settings| {
+        if binding_limit.is_some_and(|limit| run.largest_activation(settings) > limit) {
+            return Some(false);
+        }
+        limit.as_ref().map(|l| run.forecast(settings).total() <= l.bytes)
+    };
     let mut now = Settings {
         micro: config.micro_batch_pairs,
         length: config.max_length,
@@ -117,6 +127,8 @@ pub fn plan(
         total: parts.total(),
         forecast: parts,
         limit,
+        largest_activation: run.largest_activation(now),
+        binding_limit,
         fits: fits_now,
         remedies,
     }
@@ -170,6 +182,11 @@ impl Run<'_> {
         PassSize { tokens: share, entries: (all.entries * share).div_ceil(all.tokens.max(1)) }
     }
 
+    fn largest_activation(&self, settings: Settings) -> u64 {
+        let sizes = [self.size(settings), self.scoring(settings)];
+        sizes.map(|size| largest_activation(self.model, size)).into_iter().max().unwrap_or(0)
+    }
+
     fn forecast(&self, settings: Settings) -> MemoryForecast {
         let input = MemoryInput {
             format: quant_format(settings.precision),
@@ -207,6 +224,7 @@ impl Run<'_> {
         let mut single = vec![
             Settings { micro: 1, ..now },
             Settings { recompute: true, ..now },
+            Settings { precision: BasePrecision::Bf16, ..now },
             Settings { precision: BasePrecision::Int8, ..now },
             Settings { precision: BasePrecision::Nf4, ..now },
             Settings { streamed: true, ..now },
@@ -281,14 +299,26 @@ pub fn bytes_text(bytes: u64) -> String {
 impl Plan {
     /// Why the run is refused, with what would help; `None` where it may start.
     pub fn refusal(&self) -> Option<String> {
-        let limit = self.limit.as_ref().filter(|_| self.fits == Some(false))?;
-        let mut text = format!(
-            "This run needs about {} and {} has {} ({}). ",
-            bytes_text(self.total),
-            self.device,
-            bytes_text(limit.bytes),
-            limit.source
-        );
+        if self.fits != Some(false) {
+            return None;
+        }
+        let mut text = String::new();
+        if let Some(limit) = self.limit.as_ref().filter(|limit| self.total > limit.bytes) {
+            let (total, has) = (bytes_text(self.total), bytes_text(limit.bytes));
+            let _ = write!(
+                text,
+                "This run needs about {total} and {} has {has} ({}). ",
+                self.device, limit.source
+            );
+        }
+        if let Some(limit) = self.binding_limit.filter(|limit| self.largest_activation > *limit) {
+            let (largest, sees) = (bytes_text(self.largest_activation), bytes_text(limit));
+            let _ = write!(
+                text,
+                "A pass of {} tokens has a tensor of {largest} and a shader of {} sees {sees} at a time. ",
+                self.tokens, self.device
+            );
+        }
         match self.remedies.as_slice() {
             [] => {
                 text.push_str("No setting makes it fit: choose a smaller model or a larger device.")
