@@ -141,14 +141,16 @@ impl Widths {
         let kv = (config.num_kv_heads * config.head_dim) as u64;
         let heads = config.num_heads as u64;
         let head_norm = if config.qk_norm { q + kv } else { 0 };
-        let low_rank = 4 * rank as u64;
+        // A x of each layer that has one of its own.
+        let low_rank =
+            |is_mlp| (config.apart().filter(|t| t.is_mlp() == is_mlp).count() * rank) as u64;
         let mlp = match config.experts.as_ref().filter(|experts| experts.layers[layer]) {
-            Some(experts) => Widths::of_experts(experts, d, rank),
-            None => Widths::of_dense(config.intermediate_size as u64, rank),
+            Some(experts) => Widths::of_experts(experts, d, low_rank(true)),
+            None => Widths::of_dense(config.intermediate_size as u64, low_rank(true)),
         };
         Widths {
-            // x, y; q, k, v, attended, log-sum-exp; A x of each layer.
-            saved: 2 * d + 2 * q + 2 * kv + heads + low_rank + head_norm + mlp.saved,
+            // x, y; q, k, v, attended, log-sum-exp.
+            saved: 2 * d + 2 * q + 2 * kv + heads + low_rank(false) + head_norm + mlp.saved,
             // The normed input and the block's output.
             forward: 2 * d + mlp.forward,
             // The outer gradient and the normed input beside the MLP's temporaries or attention's gradients.
@@ -157,13 +159,13 @@ impl Widths {
     }
 
     /// Mirrors `Mlp` with one unit of inner width `f`.
-    fn of_dense(f: u64, rank: usize) -> Widths {
-        // Gate and up, and three times A x; the activation; its gradient and those of gate and up.
-        Widths { saved: 2 * f + 3 * rank as u64, forward: f, backward: 3 * f }
+    fn of_dense(f: u64, low_rank: u64) -> Widths {
+        // Gate and up; the activation; its gradient and those of gate and up.
+        Widths { saved: 2 * f + low_rank, forward: f, backward: 3 * f }
     }
 
     /// Mirrors `Mlp` with a router: every token has `chosen` rows, in the experts it goes to.
-    fn of_experts(experts: &ExpertsConfig, d: u64, rank: usize) -> Widths {
+    fn of_experts(experts: &ExpertsConfig, d: u64, low_rank: u64) -> Widths {
         let (chosen, count) = (experts.chosen as u64, experts.count as u64);
         let f = experts.intermediate_size as u64;
         // Tokens (twice), weights (twice) and places of the rows, integers of the device in 64 bits; every
@@ -172,7 +174,7 @@ impl Widths {
         // The busiest expert is taken to have twice its part of the rows, but no more than all tokens.
         let part = |width: u64| (2 * chosen * width).div_ceil(count).min(width);
         Widths {
-            saved: chosen * (2 * f + 3 * rank as u64) + routing,
+            saved: chosen * (2 * f + low_rank) + routing,
             // The experts' outputs and their copy in one piece, or one expert's input and activation.
             forward: chosen * d + (chosen * d).max(part(d + 2 * f)),
             // The same of their gradients; an expert's gate and up are dropped before the next expert's turn.
