@@ -26,7 +26,14 @@ fn results(device: &Device) -> Vec<Vec<f32>> {
     let host = values(matrix([40, 24], 3, device));
     let host = HostMatrix::encode(host, [40, 24], Some(QuantFormat::Int8));
     let weight = Weight::upload(host, u64::MAX, device);
-    let spec = AttentionSpec { heads: 2, kv_heads: 1, head_dim: 8, window: None, scale: 0.35 };
+    let spec = AttentionSpec {
+        heads: 2,
+        kv_heads: 1,
+        head_dim: 8,
+        window: None,
+        scale: 0.35,
+        softcap: None,
+    };
     let n = 30;
     let spans: Vec<i32> = (0..n).flat_map(|i| [0, 0, 0, n, i]).collect();
     let spans = TensorData::new(spans, [n as usize, SPAN_COLUMNS]);

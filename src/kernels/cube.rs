@@ -16,7 +16,7 @@ use cubecl::{CubeCount, CubeDim};
 
 use super::pace::{self, Work};
 use super::shader::{self, Shader, WORKGROUP};
-use super::{AttentionSpec, DecoderOps, QuantSpec};
+use super::{Activation, AttentionSpec, DecoderOps, QuantSpec};
 use crate::quant::QuantFormat;
 
 /// Rows and columns of the output that a workgroup of the quantised products computes.
@@ -135,7 +135,7 @@ fn in_rows(
     CubeBackend::float_cat(parts.collect(), 0)
 }
 
-fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 6] {
+fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 7] {
     [
         tokens as u32,
         spec.heads as u32,
@@ -143,7 +143,21 @@ fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 6] {
         spec.head_dim as u32,
         spec.window.unwrap_or(0) as u32,
         spec.scale.to_bits(),
+        cap_bits(spec.softcap),
     ]
+}
+
+/// The shaders take 0 for no cap.
+fn cap_bits(softcap: Option<f32>) -> u32 {
+    softcap.unwrap_or(0.0).to_bits()
+}
+
+fn activation_info(elements: usize, activation: Activation) -> [u32; 2] {
+    let code = match activation {
+        Activation::Silu => 0,
+        Activation::GeluTanh => 1,
+    };
+    [elements as u32, code]
 }
 
 fn quant_info(n: usize, spec: QuantSpec) -> [u32; 4] {
@@ -209,32 +223,43 @@ impl DecoderOps for CubeBackend {
         let (n, width) = dims(&x);
         let half = dims(&cos).1;
         let out = new_like(&x, [n, width]);
-        let info = [n as u32, heads as u32, half as u32, u32::from(inverse)];
-        launch(shader::ROPE, per_element(n * heads * half), &[&x, &cos, &sin, &out], &info);
+        let info = [n, heads, width / heads, half, usize::from(inverse)].map(|v| v as u32);
+        launch(shader::ROPE, per_element(n * width / 2), &[&x, &cos, &sin, &out], &info);
         out
     }
 
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn take_columns(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self> {
+        let rows = dims(&x).0;
+        into_contiguous(burn_cubecl::kernel::slice(x, &[0..rows, first..first + count]))
+    }
+
+    fn gate(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
         let [gate, up] = contiguous([gate, up]);
         let (n, f) = dims(&gate);
         let out = new_like(&gate, [n, f]);
-        launch(shader::SWIGLU, per_element(n * f), &[&gate, &up, &out], &[(n * f) as u32]);
+        let info = activation_info(n * f, activation);
+        launch(shader::GATED_ACTIVATION, per_element(n * f), &[&gate, &up, &out], &info);
         out
     }
 
-    fn swiglu_backward(
+    fn gate_backward(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
         dy: FloatTensor<Self>,
+        activation: Activation,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let [gate, up, dy] = contiguous([gate, up, dy]);
         let (n, f) = dims(&gate);
         let (dgate, dup) = (new_like(&gate, [n, f]), new_like(&gate, [n, f]));
         launch(
-            shader::SWIGLU_BACKWARD,
+            shader::GATED_ACTIVATION_BACKWARD,
             per_element(n * f),
             &[&gate, &up, &dy, &dgate, &dup],
-            &[(n * f) as u32],
+            &activation_info(n * f, activation),
         );
         (dgate, dup)
     }
@@ -285,12 +310,13 @@ impl DecoderOps for CubeBackend {
     fn log_prob_rows(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        softcap: Option<f32>,
         gradient: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let [logits, targets] = contiguous([logits, targets]);
         let (rows, vocabulary) = dims(&logits);
         let result = new_like(&logits, [rows, 2]);
-        let info = [rows as u32, vocabulary as u32];
+        let info = [rows as u32, vocabulary as u32, cap_bits(softcap)];
         let buffers = [&logits, &targets, &result];
         launch(shader::HEAD_LOG_PROBS, rows, &buffers, &info);
         if gradient {

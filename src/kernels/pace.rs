@@ -61,11 +61,7 @@ pub(super) fn count(tensor: &CubeTensor, work: Work, operations: u64) {
     // A failed device speaks up when its results are read.
     if OBSERVED.load(Ordering::Relaxed) {
         let start = Instant::now();
-        let r = block_on(tensor.client.sync());
-        eprintln!(
-            "DEBUG {work:?} sync {r:?} after {:?} queued {queued} own {own}",
-            start.elapsed()
-        );
+        let _ = block_on(tensor.client.sync());
         LONGEST.fetch_max(start.elapsed().as_nanos() as u64, Ordering::Relaxed);
     } else {
         let _ = tensor.client.flush();
@@ -154,7 +150,14 @@ fn decoding_speed(device: &Device) -> u64 {
 
 /// Forward attention of one sequence, every token on all before it.
 fn attention_speed(device: &Device) -> u64 {
-    let spec = AttentionSpec { heads: 8, kv_heads: 8, head_dim: 64, window: None, scale: 0.125 };
+    let spec = AttentionSpec {
+        heads: 8,
+        kv_heads: 8,
+        head_dim: 64,
+        window: None,
+        scale: 0.125,
+        softcap: None,
+    };
     let width = spec.heads * spec.head_dim;
     speed(
         4096,
