@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::cache::CachedLayer;
 use super::linear::{Linear, LowRank, LowRankGrads};
 use crate::config::Target;
 use crate::kernels::{
@@ -69,12 +70,14 @@ impl Block {
         }
     }
 
-    /// x `[N, D]` -> the next block's input `[N, D]`.
+    /// x `[N, D]` -> the next block's input `[N, D]`. With a cache, the spans name its rows, and the batch's keys and
+    /// values join it; there is no backward pass then.
     pub fn forward(
         &self,
         x: Tensor<2>,
         context: &Context,
         updates: Option<&BlockUpdates>,
+        cache: Option<CachedLayer<'_>>,
     ) -> (Tensor<2>, BlockSaved) {
         let mut low_rank: [Option<Tensor<2>>; 7] = Default::default();
         let mut apply = |target: Target, input: &Tensor<2>| {
@@ -90,6 +93,10 @@ impl Block {
         let v = apply(Target::V, &h); // [N, KV * head_dim]
         let q = rope(q, &context.cos, &context.sin, spec.heads, false); // [N, H * head_dim]
         let k = rope(k, &context.cos, &context.sin, spec.kv_heads, false);
+        let (k, v) = match cache {
+            Some(cache) => cache.join(k, v), // [rows of the cache, KV * head_dim]
+            None => (k, v),
+        };
         let (out, lse) = attention(&q, &k, &v, &context.spans, spec);
         let y = x.clone() + apply(Target::O, &out); // [N, D]
         let h = rms_norm(&y, &self.post_norm, self.eps);

@@ -4,10 +4,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 use super::block::{BlockGrads, BlockSaved, BlockUpdates, Context};
 use super::blocks::{Blocks, Order};
+use super::cache::Cache;
 use super::config::{ModelConfig, Rope};
 use super::error::ModelError;
-use super::layout::{PackedBatch, PairEntries};
-use crate::data::pair::TokenizedPair;
+use super::layout::{Continuation, PackedBatch, PairEntries};
 use crate::kernels::{
     SPAN_COLUMNS, Weight, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward,
     scatter_entries,
@@ -134,12 +134,14 @@ impl Model {
         &self,
         batch: &DeviceBatch,
         updates: Option<&Updates>,
+        mut cache: Option<&mut Cache>,
         mut keep: impl FnMut(BlockSaved),
     ) -> Result<Tensor<2>, ModelError> {
         let x = self.embedding.rows(&batch.ids); // [N, D]
         let x = self.blocks.fold(Order::Forward, x, |x, layer, block| {
             let own = updates.map(|all| &all.0[layer]);
-            let (next, saved) = block.forward(x, &batch.context, own);
+            let cache = cache.as_deref_mut().map(|cache| cache.layer(layer));
+            let (next, saved) = block.forward(x, &batch.context, own, cache);
             keep(saved);
             next
         })?;
@@ -165,7 +167,7 @@ impl Model {
         batch: &DeviceBatch,
         updates: Option<&Updates>,
     ) -> Result<(Tensor<2>, Tensor<1>), ModelError> {
-        let x = self.hidden(batch, updates, drop)?;
+        let x = self.hidden(batch, updates, None, drop)?;
         let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
         let logps = head_log_probs(&h, &self.head, &batch.targets);
         Ok((h, logps))
@@ -178,7 +180,7 @@ impl Model {
         updates: &Updates,
     ) -> Result<(Tensor<1>, Saved), ModelError> {
         let mut blocks = Vec::with_capacity(self.config.num_layers);
-        let x = self.hidden(batch, Some(updates), |saved| blocks.push(saved))?;
+        let x = self.hidden(batch, Some(updates), None, |saved| blocks.push(saved))?;
         let eps = self.config.rms_norm_eps;
         let h = rms_norm(&x, &self.norm, eps); // [E, D]
         let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets);
@@ -208,20 +210,22 @@ impl Model {
         Ok(grads)
     }
 
-    /// Logits `[N, V]` at every token of one plain sequence; for tests and text generation.
+    /// Logits `[N, V]` at every token of one plain sequence.
     pub fn logits(&self, ids: &[u32], updates: Option<&Updates>) -> Result<Tensor<2>, ModelError> {
-        // A sequence is a pair whose answers are equal up to the end: one shared prefix.
-        let pair = TokenizedPair {
-            row: 0,
-            prompt_ids: ids.to_vec(),
-            chosen_ids: Vec::new(),
-            rejected_ids: Vec::new(),
-        };
-        let mut packed = PackedBatch::new([&pair]);
+        let mut packed = PackedBatch::continuing(&[Continuation { ids, position: 0, row: 0 }]);
         packed.entry_rows = (0..ids.len() as i32).collect();
         packed.targets = vec![0; ids.len()];
-        let batch = self.upload(&packed);
-        let x = self.hidden(&batch, updates, drop)?;
+        self.entry_logits(&packed, updates, None)
+    }
+
+    /// Logits `[E, V]` at the batch's entries.
+    pub(super) fn entry_logits(
+        &self,
+        packed: &PackedBatch,
+        updates: Option<&Updates>,
+        cache: Option<&mut Cache>,
+    ) -> Result<Tensor<2>, ModelError> {
+        let x = self.hidden(&self.upload(packed), updates, cache, drop)?;
         let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
         Ok(self.head.forward(&h))
     }
