@@ -13,11 +13,12 @@ use dpop_studio::config::{
     BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace,
 };
 use dpop_studio::data::pair::TokenizedPair;
-use dpop_studio::model::config::{Architecture, ModelConfig, Rope};
 use dpop_studio::model::{LoadOptions, Model};
 use dpop_studio::train::Trainer;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+
+mod shapes;
 
 const PAIRS: usize = 4;
 
@@ -39,41 +40,6 @@ struct Args {
     /// Cargo passes this one.
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-fn model_config(size: &str) -> (ModelConfig, usize) {
-    let (hidden, inner, layers, heads, sequence) = match size {
-        "110m" => (768, 2048, 12, 12, 512),
-        _ => (288, 768, 6, 6, 256),
-    };
-    let head_dim = hidden / heads;
-    let config = ModelConfig {
-        architecture: Architecture::Llama,
-        vocab_size: 32_000,
-        hidden_size: hidden,
-        intermediate_size: inner,
-        num_layers: layers,
-        num_heads: heads,
-        num_kv_heads: heads,
-        head_dim,
-        rms_norm_eps: 1e-6,
-        rope: Rope {
-            inv_freq: (0..head_dim / 2)
-                .map(|j| 10_000f32.powf(-2.0 * j as f32 / head_dim as f32))
-                .collect(),
-            attention_scaling: 1.0,
-        },
-        sliding_window: vec![None; layers],
-        tie_word_embeddings: true,
-        qkv_bias: false,
-        o_bias: false,
-        mlp_bias: false,
-        qk_norm: false,
-        max_position_embeddings: 1024,
-        bos_token_id: Some(1),
-        eos_token_ids: vec![2],
-    };
-    (config, sequence)
 }
 
 /// Fresh random pairs for every step, so that each step sees its pairs for the first time.
@@ -146,7 +112,7 @@ fn peak_mib() -> f64 {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let (shape, sequence) = model_config(&args.size);
+    let (shape, sequence) = shapes::model_config(&args.size);
     let device = match args.device.as_str() {
         "cpu" => Device::flex(),
         name => dpop_studio::worker::device::choose(name)?.open()?,

@@ -106,7 +106,8 @@ fn quantised_and_streamed_weights_generate_the_same() {
     let mut devices = vec![Device::flex()];
     devices.extend(common::gpu());
     for device in devices {
-        for format in [None, Some(QuantFormat::Int8), Some(QuantFormat::Int4), Some(QuantFormat::Nf4)]
+        for format in
+            [None, Some(QuantFormat::Int8), Some(QuantFormat::Int4), Some(QuantFormat::Nf4)]
         {
             let load = |stream| {
                 let options = LoadOptions { format, stream, ..LoadOptions::default() };
@@ -133,7 +134,12 @@ fn greedy(
 }
 
 /// What greedy generation would be without a cache.
-fn greedy_recomputed(model: &Model, prompt: &[u32], updates: Option<&Updates>, n: usize) -> Vec<u32> {
+fn greedy_recomputed(
+    model: &Model,
+    prompt: &[u32],
+    updates: Option<&Updates>,
+    n: usize,
+) -> Vec<u32> {
     let mut ids = prompt.to_vec();
     for _ in 0..n {
         let logits = whole(model, &ids, updates);
@@ -154,7 +160,11 @@ fn greedy_tokens_are_those_of_recomputation_alone_and_side_by_side() {
             let want = greedy_recomputed(&model, prompt, Some(&updates), 24);
             assert_eq!((&text.ids, text.finish), (&want, Finish::Length), "{name}");
         }
-        assert_ne!(together, greedy(&model, &prompts, None, 24), "{name}: the adapter says nothing");
+        assert_ne!(
+            together,
+            greedy(&model, &prompts, None, 24),
+            "{name}: the adapter says nothing"
+        );
     }
 }
 
@@ -198,11 +208,8 @@ fn the_context_bounds_prompt_and_text() {
     assert_eq!(texts[0].ids, greedy_recomputed(&model, &long, None, 4));
 
     let refused = |prompt: Vec<u32>| {
-        let options = GenerateOptions {
-            max_new_tokens: 1,
-            sampling: Sampling::GREEDY,
-            end_ids: Vec::new(),
-        };
+        let options =
+            GenerateOptions { max_new_tokens: 1, sampling: Sampling::GREEDY, end_ids: Vec::new() };
         let outcome = model.generate(&[prompt], None, &options, |_, _| ControlFlow::Continue(()));
         outcome.unwrap_err().to_string()
     };
@@ -274,8 +281,7 @@ fn the_demo_answers_as_torch_says() {
         sampling: Sampling::GREEDY,
         end_ids: tokenizer.end_ids().to_vec(),
     };
-    let texts =
-        model.generate(&prompts, None, &options, |_, _| ControlFlow::Continue(())).unwrap();
+    let texts = model.generate(&prompts, None, &options, |_, _| ControlFlow::Continue(())).unwrap();
     let right = pairs.iter().zip(&texts).filter(|(pair, text)| {
         let Text::Plain(chosen) = &pair.chosen else { panic!("demo rows are text") };
         text.finish == Finish::End

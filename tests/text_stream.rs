@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use dpop_studio::data::tokenizer::Tokenizer;
 use dpop_studio::data::token_text::TextStream;
+use dpop_studio::data::tokenizer::Tokenizer;
 
 const TEXTS: [&str; 6] = [
     "Once upon a time, there was a little girl.",
@@ -17,9 +17,11 @@ const TEXTS: [&str; 6] = [
 fn tokenizers() -> Vec<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut folders = vec![here.join("assets/demo/tiny-math-llama")];
-    for name in
-        ["tokenizers/mistral-7b-instruct-v0.3", "tokenizers/qwen2.5-0.5b-instruct", "models/stories260K-hf"]
-    {
+    for name in [
+        "tokenizers/mistral-7b-instruct-v0.3",
+        "tokenizers/qwen2.5-0.5b-instruct",
+        "models/stories260K-hf",
+    ] {
         let folder = here.join("../shared/data").join(name);
         if folder.is_dir() {
             folders.push(folder);

@@ -114,7 +114,16 @@ impl Tokenizer {
         let vocab_size = vocab.values().max().map_or(0, |id| *id as usize + 1);
         let byte_level = bytes.windows(11).any(|w| w == b"\"ByteLevel\"");
         let model_vocab = model_config.get("vocab_size").and_then(Json::as_u64).map(|n| n as usize);
-        Ok(Self { inner, template, eos_token, eos_id, end_ids, vocab_size, model_vocab, byte_level })
+        Ok(Self {
+            inner,
+            template,
+            eos_token,
+            eos_id,
+            end_ids,
+            vocab_size,
+            model_vocab,
+            byte_level,
+        })
     }
 
     /// Token ids of `text`; `add_special` adds what the tokenizer puts around a text (BOS).
