@@ -1,4 +1,4 @@
-//! Greedy generation with a 15M or 110M decoder with random weights.
+//! Greedy generation with a decoder of known shape and random weights (written to a folder of its own first).
 //!
 //! `cargo bench --profile dev --bench generate -- --size 15m --prompt 128 --tokens 128` prints one JSON line: tokens a
 //! second of the prompt's pass, and of the steps after it (all sequences together), with keys and values cached.
@@ -7,18 +7,18 @@
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use burn::tensor::Device;
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use dpop_studio::config::BasePrecision;
 use dpop_studio::model::generate::GenerateOptions;
 use dpop_studio::model::sampling::Sampling;
-use dpop_studio::model::{LoadOptions, Model, quant_format, read};
+use dpop_studio::model::{Model, read};
+use dpop_studio::worker::device::choose;
 
 mod shapes;
 
 #[derive(Parser)]
 struct Args {
-    /// 15m or 110m
+    /// 15m, 110m or 1b
     #[arg(long, default_value = "15m")]
     size: String,
     /// Tokens of each prompt
@@ -31,7 +31,7 @@ struct Args {
     #[arg(long, default_value_t = 1)]
     sequences: usize,
     #[arg(long, default_value = "f32")]
-    base_precision: String,
+    base_precision: BasePrecision,
     #[arg(long, default_value = "cpu")]
     device: String,
     #[arg(long)]
@@ -43,15 +43,12 @@ struct Args {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let (shape, _) = shapes::model_config(&args.size);
-    let device = match args.device.as_str() {
-        "cpu" => Device::flex(),
-        name => dpop_studio::worker::device::choose(name)?.open()?,
-    };
-    let precision =
-        BasePrecision::from_str(&args.base_precision, false).map_err(anyhow::Error::msg)?;
-    let load = LoadOptions { format: quant_format(precision), ..LoadOptions::default() };
-    let model = Model::random(shape, &device, load, 0, 0.02)?;
+    let (shape, _) = shapes::model_config(&args.size)?;
+    let choice = choose(&args.device)?;
+    let folder = tempfile::tempdir()?;
+    shapes::write_model(folder.path(), &shape)?;
+    let load = choice.load_options(args.base_precision);
+    let model = Model::load(folder.path(), &choice.open()?, load)?;
     let prompt =
         |s: usize| (0..args.prompt).map(move |i| (3 + (i * 7919 + s * 31) % 31_000) as u32);
     let prompts: Vec<Vec<u32>> = (0..args.sequences).map(|s| prompt(s).collect()).collect();
@@ -79,7 +76,7 @@ fn main() -> anyhow::Result<()> {
     let steps = (args.sequences * (args.tokens - 1)) as f64;
     let line = serde_json::json!({
         "size": args.size, "prompt": args.prompt, "tokens": args.tokens, "sequences": args.sequences,
-        "base_precision": args.base_precision, "device": args.device,
+        "base_precision": args.base_precision.name(), "device": args.device,
         "prompt_tok_s": (args.sequences * args.prompt) as f64 / times.0,
         "tok_s": steps / times.1,
         "tok_s_recomputed": recomputed,

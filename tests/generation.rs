@@ -17,13 +17,15 @@ use dpop_studio::quant::QuantFormat;
 
 mod common;
 
-const MODELS: [&str; 6] = [
+const MODELS: [&str; 8] = [
     "llama_gqa_untied",
     "llama_rope_yarn",
     "llama_headdim32_bias",
     "qwen2_bias_tied",
     "qwen3_qknorm",
     "mistral_swa8",
+    "mixtral_4e_top2",
+    "qwen3_moe",
 ];
 
 fn load(name: &str, device: &Device, options: LoadOptions) -> Model {
