@@ -5,6 +5,7 @@
 mod args;
 mod devices;
 mod forecast_text;
+mod generate;
 mod inspect;
 mod logprobs;
 mod output;
@@ -13,6 +14,7 @@ mod presets;
 mod progress;
 mod report;
 mod review;
+mod stop_text;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -43,6 +45,7 @@ pub fn main(window: Option<OpenWindow>) -> ExitCode {
         None => open_window(window, cli.paths).map(|()| 0),
         Some(Command::Train(args)) => train::run(*args),
         Some(Command::Logprobs(args)) => logprobs::run(&args).map(|()| 0),
+        Some(Command::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Command::Inspect(args)) => inspect::run(&args).map(|()| 0),
         Some(Command::Report(args)) => report::run(&args).map(|()| 0),
         Some(Command::Review(args)) => review::run(&args).map(|()| 0),
