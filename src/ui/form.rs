@@ -71,7 +71,7 @@ pub fn kind(field: &Field) -> Kind {
         "weights" => Kind::Choice(PLACES),
         "rslora" | "shuffle" => Kind::Switch,
         "targets" => Kind::Targets,
-        "device" | "stop_when" => Kind::Text,
+        "device" | "stop_when" | "sweep" => Kind::Text,
         _ => Kind::Number,
     }
 }
