@@ -84,6 +84,7 @@ fn config(arms: usize, steps: usize, pairs: usize) -> RunConfig {
         data: "random".into(),
         objective: if arms > 1 { ObjectiveKind::Dpop } else { ObjectiveKind::Dpo },
         twin: (arms > 1).then_some(ObjectiveKind::Dpo),
+        sweep: None,
         beta: 0.1,
         lambda: 50.0,
         label_smoothing: 0.0,

@@ -31,6 +31,8 @@ pub enum Command {
     Inspect(InspectArgs),
     /// Write a run as one HTML page: charts, collapse, final figures, settings.
     Report(ReportArgs),
+    /// Write the adapter of any arm of a run, in PEFT's format, into a folder of its own.
+    Export(ExportArgs),
     /// Say what a run's record tells: where likelihood was lost, whether forecasts came true, what to try next.
     Review(ReviewArgs),
     /// Forecast the memory of a run: what it needs by part, whether it fits, and what would make it fit.
@@ -231,6 +233,19 @@ pub struct ReportArgs {
     pub run: PathBuf,
     /// The page to write; a file of this name is replaced.
     #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of the run, finished or going on.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Name of the arm, as in the run's charts and checkpoints: `dpo`, `dpop-lambda-5`, ..
+    #[arg(long, value_name = "NAME")]
+    pub arm: String,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
 }
 
