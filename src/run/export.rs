@@ -45,7 +45,7 @@ pub fn export(
     let temporary = run.join(format!("{TEMPORARY}{ADAPTER}"));
     whole(&temporary, |folder| {
         durable::create_file(&folder.join(peft::CONFIG_FILE), |file| {
-            file.write_all(&peft::config_json(&adapter.config, base_model))
+            file.write_all(&peft::config_json(adapter, base_model))
         })?;
         durable::create_file(&folder.join(peft::TENSOR_FILE), |file| {
             peft::write_tensors(file, adapter)
