@@ -205,12 +205,7 @@ fn check_activation(fields: &Fields) -> Result<(), ModelError> {
 }
 
 fn unsupported(fields: &Fields, field: &str, found: &str, supported: &'static str) -> ModelError {
-    ModelError::Unsupported {
-        path: fields.path.to_path_buf(),
-        field: format!("{}{field}", fields.prefix),
-        found: found.to_owned(),
-        supported,
-    }
+    fields.unsupported(field, found, supported)
 }
 
 /// Query heads, key/value heads, channels a head.

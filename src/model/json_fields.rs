@@ -22,6 +22,16 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// A field whose value no code here obeys.
+    pub fn unsupported(&self, field: &str, found: &str, supported: &'static str) -> ModelError {
+        ModelError::Unsupported {
+            path: self.path.to_path_buf(),
+            field: format!("{}{field}", self.prefix),
+            found: found.to_owned(),
+            supported,
+        }
+    }
+
     /// The value, or `None` where it is absent or null.
     pub fn get(&self, field: &str) -> Option<&'a Value> {
         self.map.get(field).filter(|value| !value.is_null())
