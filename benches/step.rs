@@ -1,29 +1,37 @@
-//! One training step of a 15M or 110M decoder with random weights, the shapes of `benches/torch/lora_dpo.py`.
+//! One training step of a decoder with random weights, in the shapes of `benches/torch/lora_dpo.py` and larger.
 //!
 //! `cargo bench --profile dev --bench step -- --size 15m --steps 5 --arms 1` prints one JSON line:
 //! seconds of a step with the reference pass (`first_visit`: pairs seen for the first time) and without it
 //! (`cached`: every later epoch), tokens per second counted as 2 * pairs * sequence, and peak memory.
 //! `--prefix none` makes prompts that differ within a pair impossible to share (the prompt is one token).
+//!
+//! The weights are written to a folder of their own first (bf16 safetensors) and read as a person's model would be;
+//! peak memory counts from there. `--size 1b` is the shape of Llama 3.2 1B and needs 2.5 GB of disk.
 
-use std::time::Instant;
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
-use burn::tensor::Device;
 use clap::Parser;
 use dpop_studio::config::{
-    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace,
+    BasePrecision, Budget, EvalSource, ObjectiveKind, Recompute, RunConfig, Schedule, Target,
+    WeightPlace,
 };
 use dpop_studio::data::pair::TokenizedPair;
-use dpop_studio::model::config::{Architecture, ModelConfig, Rope};
-use dpop_studio::model::{LoadOptions, Model};
+use dpop_studio::model::Model;
+use dpop_studio::model::checkpoint::expected_tensors;
+use dpop_studio::model::config::ModelConfig;
 use dpop_studio::train::Trainer;
+use dpop_studio::worker::device::choose;
+use half::bf16;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-const PAIRS: usize = 4;
-
 #[derive(Parser)]
 struct Args {
-    /// 15m or 110m
+    /// 15m, 110m or 1b
     #[arg(long, default_value = "15m")]
     size: String,
     #[arg(long, default_value_t = 5)]
@@ -36,44 +44,83 @@ struct Args {
     prefix: String,
     #[arg(long, default_value = "cpu")]
     device: String,
+    /// Pairs in a step.
+    #[arg(long, default_value_t = 4)]
+    pairs: usize,
+    /// Tokens of prompt and answer; default: the size's own.
+    #[arg(long)]
+    length: Option<usize>,
+    #[arg(long, value_enum, default_value = "f32")]
+    base_precision: BasePrecision,
+    /// Blocks come to the device when they compute.
+    #[arg(long)]
+    stream: bool,
+    /// Blocks are computed again on the way back.
+    #[arg(long)]
+    recompute: bool,
     /// Cargo passes this one.
     #[arg(long, hide = true)]
     bench: bool,
 }
 
-fn model_config(size: &str) -> (ModelConfig, usize) {
-    let (hidden, inner, layers, heads, sequence) = match size {
-        "110m" => (768, 2048, 12, 12, 512),
-        _ => (288, 768, 6, 6, 256),
+/// Shape and usual length of a sequence: llama2.c's 15M and 110M models, and Llama 3.2 1B.
+fn model_config(size: &str) -> anyhow::Result<(serde_json::Value, usize)> {
+    let (hidden, inner, layers, heads, kv_heads, vocabulary, sequence) = match size {
+        "15m" => (288, 768, 6, 6, 6, 32_000, 256),
+        "110m" => (768, 2048, 12, 12, 12, 32_000, 512),
+        "1b" => (2048, 8192, 16, 32, 8, 128_256, 128),
+        other => anyhow::bail!("--size {other}: choose 15m, 110m or 1b"),
     };
-    let head_dim = hidden / heads;
-    let config = ModelConfig {
-        architecture: Architecture::Llama,
-        vocab_size: 32_000,
-        hidden_size: hidden,
-        intermediate_size: inner,
-        num_layers: layers,
-        num_heads: heads,
-        num_kv_heads: heads,
-        head_dim,
-        rms_norm_eps: 1e-6,
-        rope: Rope {
-            inv_freq: (0..head_dim / 2)
-                .map(|j| 10_000f32.powf(-2.0 * j as f32 / head_dim as f32))
-                .collect(),
-            attention_scaling: 1.0,
-        },
-        sliding_window: vec![None; layers],
-        tie_word_embeddings: true,
-        qkv_bias: false,
-        o_bias: false,
-        mlp_bias: false,
-        qk_norm: false,
-        max_position_embeddings: 1024,
-        bos_token_id: Some(1),
-        eos_token_ids: vec![2],
-    };
-    (config, sequence)
+    let config = serde_json::json!({
+        "architectures": ["LlamaForCausalLM"], "hidden_size": hidden, "intermediate_size": inner,
+        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
+        "vocab_size": vocabulary, "rms_norm_eps": 1e-6, "rope_theta": 10_000.0,
+        "tie_word_embeddings": true, "max_position_embeddings": 1024,
+    });
+    Ok((config, sequence))
+}
+
+/// A tensor of seeded random values, made when it is written.
+struct RandomTensor {
+    shape: Vec<usize>,
+    seed: u64,
+}
+
+impl safetensors::View for &RandomTensor {
+    fn dtype(&self) -> safetensors::Dtype {
+        safetensors::Dtype::BF16
+    }
+
+    fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// Norms around 1, matrices of deviation 0.02.
+    fn data(&self) -> Cow<'_, [u8]> {
+        let centre = if self.shape.len() == 1 { 1.0 } else { 0.0 };
+        let mut rng = Pcg64Mcg::seed_from_u64(self.seed);
+        let bound = 0.02 * 3f32.sqrt();
+        let count = self.shape.iter().product::<usize>();
+        let values = (0..count).map(|_| bf16::from_f32(centre + rng.random_range(-bound..bound)));
+        Cow::Owned(values.flat_map(bf16::to_le_bytes).collect())
+    }
+
+    fn data_len(&self) -> usize {
+        2 * self.shape.iter().product::<usize>()
+    }
+}
+
+/// Writes a model folder.
+fn write_model(folder: &Path, config: &serde_json::Value) -> anyhow::Result<()> {
+    std::fs::write(folder.join("config.json"), config.to_string())?;
+    let shape = ModelConfig::read(folder)?;
+    let tensors: Vec<_> = expected_tensors(&shape)
+        .into_iter()
+        .zip(0..)
+        .map(|((name, shape), seed)| (name, RandomTensor { shape, seed }))
+        .collect();
+    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
+    Ok(safetensors::serialize_to_file(views, None, &folder.join("model.safetensors"))?)
 }
 
 /// Fresh random pairs for every step, so that each step sees its pairs for the first time.
@@ -90,7 +137,7 @@ fn pairs(count: usize, sequence: usize, prompt: usize) -> Vec<TokenizedPair> {
         .collect()
 }
 
-fn config(arms: usize, steps: usize) -> RunConfig {
+fn config(arms: usize, steps: usize, pairs: usize) -> RunConfig {
     RunConfig {
         model: "random".into(),
         data: "random".into(),
@@ -105,8 +152,8 @@ fn config(arms: usize, steps: usize) -> RunConfig {
         weight_decay: 0.0,
         max_grad_norm: None,
         budget: Budget::Steps(steps),
-        batch_pairs: PAIRS,
-        micro_batch_pairs: PAIRS,
+        batch_pairs: pairs,
+        micro_batch_pairs: pairs,
         max_length: 1024,
         rank: 16,
         alpha: 32.0,
@@ -123,6 +170,7 @@ fn config(arms: usize, steps: usize) -> RunConfig {
         device: "cpu".to_owned(),
         base_precision: BasePrecision::F32,
         weights: WeightPlace::Resident,
+        recompute: Recompute::Off,
         memory_limit: None,
         seed: 0,
         shuffle: false,
@@ -135,26 +183,52 @@ fn median(times: &[f64]) -> f64 {
     sorted[sorted.len() / 2]
 }
 
-/// Largest resident set of this process so far, in MiB (Linux; elsewhere the present one).
+/// The value of a line of /proc/self/status, in MiB (Linux; elsewhere `None`).
+fn status_mib(name: &str) -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+    let kib: f64 = line.trim_start_matches(':').trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib / 1024.0)
+}
+
+/// Largest resident set of this process so far, in MiB; where the system keeps none, the present one.
 fn peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = peak.and_then(|v| v.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    let now = || memory_stats::memory_stats().map_or(0.0, |m| m.physical_mem as f64 / 1024.0);
-    kib.unwrap_or_else(now) / 1024.0
+    let now = || memory_stats::memory_stats().map_or(0.0, |m| m.physical_mem as f64 / 1048576.0);
+    status_mib("VmHWM").unwrap_or_else(now)
+}
+
+/// Watches the memory that cannot be read again from a file, which mapped weights can; sampled every 5 ms.
+fn watch_private_memory() -> Arc<AtomicU64> {
+    let peak = Arc::new(AtomicU64::new(0));
+    let shared = Arc::clone(&peak);
+    std::thread::spawn(move || {
+        loop {
+            let parts = ["RssAnon", "RssShmem"].map(|name| status_mib(name).unwrap_or(0.0));
+            shared.fetch_max(parts.iter().sum::<f64>() as u64, Ordering::Relaxed);
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    });
+    peak
 }
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let (shape, sequence) = model_config(&args.size);
-    let device = match args.device.as_str() {
-        "cpu" => Device::flex(),
-        name => dpop_studio::worker::device::choose(name)?.open()?,
-    };
-    let model = Model::random(shape, &device, LoadOptions::default(), 0, 0.02)?;
+    let (shape, usual) = model_config(&args.size)?;
+    let sequence = args.length.unwrap_or(usual);
+    let choice = choose(&args.device)?;
+    let device = choice.open()?;
+    let mut options = choice.load_options(args.base_precision);
+    options.stream = args.stream.then(std::env::temp_dir);
+    options.recompute = args.recompute;
+    let folder = tempfile::tempdir()?;
+    write_model(folder.path(), &shape)?;
+    // From here on the kernel's high-water mark counts anew (Linux).
+    let _ = std::fs::write("/proc/self/clear_refs", "5");
+    let private = watch_private_memory();
+    let model = Model::load(folder.path(), &device, options)?;
     let prompt = if args.prefix == "none" { 1 } else { sequence / 2 };
-    let data = pairs(PAIRS * args.steps, sequence, prompt);
-    let config = config(args.arms, 2 * args.steps);
+    let data = pairs(args.pairs * args.steps, sequence, prompt);
+    let config = config(args.arms, 2 * args.steps, args.pairs);
     let mut trainer = Trainer::new(model, &config, data, Vec::new(), None, None)?;
     let mut times = Vec::new();
     for _ in 0..2 * args.steps {
@@ -165,13 +239,14 @@ fn main() -> anyhow::Result<()> {
     // The first epoch computes references, the second has them; each epoch's first step warms up.
     let (first, cached) = times.split_at(args.steps);
     let (first, cached) = (median(&first[1.min(first.len() - 1)..]), median(cached));
-    let tokens = (2 * PAIRS * sequence) as f64;
+    let tokens = (2 * args.pairs * sequence) as f64;
     let line = serde_json::json!({
-        "size": args.size, "arms": args.arms, "prefix": args.prefix, "device": args.device,
+        "size": args.size, "arms": args.arms, "prefix": args.prefix, "device": choice.label,
+        "base": args.base_precision.name(), "streamed": args.stream, "recomputed": args.recompute,
         "steps": args.steps, "tokens_per_step": tokens,
         "first_visit_s": first, "cached_s": cached,
         "tok_s_first_visit": tokens / first, "tok_s_cached": tokens / cached,
-        "peak_rss_mb": peak_mib(),
+        "peak_rss_mb": peak_mib(), "peak_private_mb": private.load(Ordering::Relaxed),
     });
     println!("{line}");
     Ok(())

@@ -245,7 +245,7 @@ fn scatter_sums_both_entries() {
         let map: Tensor<2, Int> =
             Tensor::from_data(TensorData::new(vec![0i32, 2, -1, -1, 1, -1], [3, 2]), &device);
         let g = values(grads.clone());
-        let got = values(kernels::scatter_entries(grads, weights, &map));
+        let got = values(kernels::combine_rows(grads, weights, &map));
         let want: Vec<f64> = (0..4)
             .map(|d| 2.0 * g[d] + 0.5 * g[8 + d])
             .chain([0.0; 4])

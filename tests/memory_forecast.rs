@@ -65,6 +65,7 @@ struct Case {
     arms: usize,
     precision: BasePrecision,
     streamed: bool,
+    recompute: bool,
 }
 
 fn pairs(case: &Case, vocabulary: usize) -> Vec<TokenizedPair> {
@@ -95,7 +96,12 @@ fn compare(load: impl Fn(LoadOptions) -> Model, case: &Case) -> (usize, u64) {
     let format = quant_format(case.precision);
     let run = || {
         let stream = case.streamed.then(std::env::temp_dir);
-        let model = load(LoadOptions { format, stream, ..LoadOptions::default() });
+        let model = load(LoadOptions {
+            format,
+            stream,
+            recompute: case.recompute,
+            ..LoadOptions::default()
+        });
         let data = pairs(case, model.config.vocab_size);
         let packed = PackedBatch::new(&data);
         let size = PassSize { tokens: packed.tokens(), entries: packed.targets.len() };
@@ -118,6 +124,7 @@ fn compare(load: impl Fn(LoadOptions) -> Model, case: &Case) -> (usize, u64) {
     let input = MemoryInput {
         format,
         streamed: case.streamed,
+        recompute: case.recompute,
         training: size,
         scoring: PassSize::default(),
         arms: case.arms,
@@ -148,6 +155,7 @@ fn the_forecast_is_near_the_peak() {
         arms,
         precision,
         streamed,
+        recompute: false,
     };
     for name in MODELS {
         let folder = common::fixture(&format!("models/{name}"));
@@ -156,14 +164,23 @@ fn the_forecast_is_near_the_peak() {
             let case = small(BasePrecision::F32, streamed, arms);
             close(&format!("{name}, {arms} arms, streamed {streamed}"), compare(load, &case));
         }
+        let case = Case { recompute: true, ..small(BasePrecision::F32, false, 1) };
+        close(&format!("{name}, recomputed"), compare(load, &case));
     }
     // The shapes of the benchmarks; the larger one with one short pair, so that weights decide.
     let stories =
         Case { pairs: 2, prompt: 40, answer: 60, rank: 16, ..small(BasePrecision::F32, false, 1) };
-    for precision in [BasePrecision::F32, BasePrecision::Int8, BasePrecision::Nf4] {
+    for precision in
+        [BasePrecision::F32, BasePrecision::Bf16, BasePrecision::Int8, BasePrecision::Nf4]
+    {
         let load = |options| random([288, 768, 6, 6], options);
         close(&format!("15M, {}", precision.name()), compare(load, &Case { precision, ..stories }));
     }
+    let load = |options| random([288, 768, 6, 6], options);
+    // Many tokens, so that activations decide.
+    let long = Case { pairs: 4, prompt: 100, answer: 100, recompute: true, ..stories };
+    close("15M, recomputed", compare(load, &long));
+    close("15M, kept", compare(load, &Case { recompute: false, ..long }));
     for precision in [BasePrecision::F32, BasePrecision::Nf4] {
         let load = |options| random([768, 2048, 12, 12], options);
         let case = Case { pairs: 1, precision, ..stories };

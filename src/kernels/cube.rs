@@ -115,6 +115,8 @@ fn quant_info(n: usize, spec: QuantSpec) -> [u32; 4] {
         QuantFormat::Int8 => 0,
         QuantFormat::Int4 => 1,
         QuantFormat::Nf4 => 2,
+        QuantFormat::Bf16 => 3,
+        QuantFormat::F16 => 4,
     };
     [n as u32, spec.rows as u32, spec.cols as u32, format]
 }
@@ -297,16 +299,17 @@ impl DecoderOps for CubeBackend {
         out
     }
 
-    fn scatter_entries(
-        grads: FloatTensor<Self>,
+    fn combine_rows(
+        rows: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         map: IntTensor<Self>,
     ) -> FloatTensor<Self> {
-        let [grads, weights, map] = contiguous([grads, weights, map]);
-        let (n, d) = (dims(&map).0, dims(&grads).1);
-        let out = new_like(&grads, [n, d]);
-        let buffers = [&grads, &weights, &map, &out];
-        launch(shader::SCATTER_ENTRIES, per_element(n * d), &buffers, &[n as u32, d as u32]);
+        let [rows, weights, map] = contiguous([rows, weights, map]);
+        let ((n, slots), d) = (dims(&map), dims(&rows).1);
+        let out = new_like(&rows, [n, d]);
+        let buffers = [&rows, &weights, &map, &out];
+        let info = [n as u32, d as u32, slots as u32];
+        launch(shader::COMBINE_ROWS, per_element(n * d), &buffers, &info);
         out
     }
 

@@ -116,8 +116,8 @@ pub trait DecoderOps: Backend {
         ids: IntTensor<Self>,
         spec: QuantSpec,
     ) -> FloatTensor<Self>;
-    fn scatter_entries(
-        grads: FloatTensor<Self>,
+    fn combine_rows(
+        rows: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         map: IntTensor<Self>,
     ) -> FloatTensor<Self>;
@@ -249,11 +249,12 @@ pub fn attention_backward(
     (wrap(dq), wrap(dk), wrap(dv))
 }
 
-/// Sums weighted entry rows back to token rows: `out[n] = sum_e weights[e] grads[e]` over the at most two
-/// entries `map[n]` names (-1: none). grads `[E, D]`, weights `[E]`, map `[N, 2]` -> `[N, D]`.
-pub fn scatter_entries(grads: Tensor<2>, weights: Tensor<1>, map: &Tensor<2, Int>) -> Tensor<2> {
-    wrap(Dispatch::scatter_entries(
-        grads.into_dispatch(),
+/// Sums weighted rows back to tokens: `out[n] = sum_r weights[r] rows[r]` over the rows that `map[n]` names (-1: none),
+/// in the map's order. rows `[R, D]`, weights `[R]`, map `[N, S]` -> `[N, D]`. With weights 1 it is the derivative of
+/// picking rows by their tokens.
+pub fn combine_rows(rows: Tensor<2>, weights: Tensor<1>, map: &Tensor<2, Int>) -> Tensor<2> {
+    wrap(Dispatch::combine_rows(
+        rows.into_dispatch(),
         weights.into_dispatch(),
         map.clone().into_dispatch(),
     ))

@@ -41,7 +41,7 @@ shaders! {
     ATTENTION_BACKWARD_KV = "attention_backward_kv",
     HEAD_LOG_PROBS = "head_log_probs",
     HEAD_LOG_PROBS_BACKWARD = "head_log_probs_backward",
-    SCATTER_ENTRIES = "scatter_entries",
+    COMBINE_ROWS = "combine_rows",
     DROPOUT = "dropout",
     QUANTISED_MATMUL = "quantised_matmul" after "quantised",
     QUANTISED_MATMUL_TRANSPOSED = "quantised_matmul_transposed" after "quantised",

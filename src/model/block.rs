@@ -2,11 +2,13 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::linear::{Linear, LowRank, LowRankGrads};
+use super::error::ModelError;
+use super::linear::Linear;
+use super::mlp::{Mlp, MlpSaved};
+use super::updates::{BackwardPass, BlockGrads, BlockUpdates, ForwardPass, LowRankInputs};
 use crate::config::Target;
 use crate::kernels::{
-    AttentionSaved, AttentionSpec, attention, attention_backward, rms_norm, rms_norm_backward,
-    rope, swiglu, swiglu_backward,
+    AttentionSaved, AttentionSpec, attention, attention_backward, rms_norm, rms_norm_backward, rope,
 };
 
 /// The weights of one block, frozen.
@@ -20,9 +22,7 @@ pub struct Block {
     pub q_norm: Option<Tensor<1>>,
     pub k_norm: Option<Tensor<1>>,
     pub post_norm: Tensor<1>,
-    pub gate: Linear,
-    pub up: Linear,
-    pub down: Linear,
+    pub mlp: Mlp,
     pub attention: AttentionSpec,
     pub eps: f32,
 }
@@ -36,12 +36,6 @@ pub struct Context {
     pub spans: Tensor<2, Int>,
 }
 
-/// The trainable updates of one block, by `Target as usize`.
-pub type BlockUpdates = [Option<LowRank>; 7];
-
-/// Gradients of one block's updates, by `Target as usize`.
-pub type BlockGrads = [Option<LowRankGrads>; 7];
-
 /// Activations that the backward pass cannot cheaply recompute.
 pub struct BlockSaved {
     x: Tensor<2>,
@@ -50,54 +44,43 @@ pub struct BlockSaved {
     k_raw: Option<Tensor<2>>,
     attention: AttentionSaved,
     y: Tensor<2>,
-    gate: Tensor<2>,
-    up: Tensor<2>,
-    /// `A x` of each updated layer, by `Target as usize`.
-    low_rank: [Option<Tensor<2>>; 7],
+    mlp: MlpSaved,
+    low_rank: LowRankInputs,
+}
+
+impl BlockSaved {
+    /// The block's input alone, from which the rest can be computed again.
+    pub fn into_input(self) -> Tensor<2> {
+        self.x
+    }
 }
 
 impl Block {
-    fn linear(&self, target: Target) -> &Linear {
-        match target {
-            Target::Q => &self.q,
-            Target::K => &self.k,
-            Target::V => &self.v,
-            Target::O => &self.o,
-            Target::Gate => &self.gate,
-            Target::Up => &self.up,
-            Target::Down => &self.down,
-        }
-    }
-
     /// x `[N, D]` -> the next block's input `[N, D]`.
+    ///
+    /// # Errors
+    /// Those of [`Mlp::forward`].
     pub fn forward(
         &self,
         x: Tensor<2>,
         context: &Context,
         updates: Option<&BlockUpdates>,
-    ) -> (Tensor<2>, BlockSaved) {
-        let mut low_rank: [Option<Tensor<2>>; 7] = Default::default();
-        let mut apply = |target: Target, input: &Tensor<2>| {
-            let update = updates.and_then(|all| all[target as usize].as_ref());
-            let (out, xa) = self.linear(target).forward(input, update);
-            low_rank[target as usize] = xa;
-            out
-        };
+    ) -> Result<(Tensor<2>, BlockSaved), ModelError> {
+        let mut pass = ForwardPass::new(updates);
         let spec = self.attention;
         let h = rms_norm(&x, &self.input_norm, self.eps); // [N, D]
-        let (q, q_raw) = self.head_norm(apply(Target::Q, &h), self.q_norm.as_ref());
-        let (k, k_raw) = self.head_norm(apply(Target::K, &h), self.k_norm.as_ref());
-        let v = apply(Target::V, &h); // [N, KV * head_dim]
+        let (q, q_raw) = self.head_norm(pass.linear(Target::Q, &self.q, &h), self.q_norm.as_ref());
+        let (k, k_raw) = self.head_norm(pass.linear(Target::K, &self.k, &h), self.k_norm.as_ref());
+        let v = pass.linear(Target::V, &self.v, &h); // [N, KV * head_dim]
         let q = rope(q, &context.cos, &context.sin, spec.heads, false); // [N, H * head_dim]
         let k = rope(k, &context.cos, &context.sin, spec.kv_heads, false);
         let (out, lse) = attention(&q, &k, &v, &context.spans, spec);
-        let y = x.clone() + apply(Target::O, &out); // [N, D]
+        let y = x.clone() + pass.linear(Target::O, &self.o, &out); // [N, D]
         let h = rms_norm(&y, &self.post_norm, self.eps);
-        let gate = apply(Target::Gate, &h); // [N, F]
-        let up = apply(Target::Up, &h); // [N, F]
-        let result = y.clone() + apply(Target::Down, &swiglu(&gate, &up)); // [N, D]
+        let (added, mlp) = self.mlp.forward(&h, &mut pass)?;
+        let result = y.clone() + added; // [N, D]
         let attention = AttentionSaved { q, k, v, out, lse };
-        (result, BlockSaved { x, q_raw, k_raw, attention, y, gate, up, low_rank })
+        Ok((result, BlockSaved { x, q_raw, k_raw, attention, y, mlp, low_rank: pass.finish() }))
     }
 
     /// Norm over each head; answers the input too where there is a norm.
@@ -134,34 +117,24 @@ impl Block {
         context: &Context,
         updates: &BlockUpdates,
     ) -> (Tensor<2>, BlockGrads) {
-        let BlockSaved { x, q_raw, k_raw, attention, y, gate, up, mut low_rank } = saved;
-        let mut grads: BlockGrads = Default::default();
-        let mut back = |target: Target, x: &Tensor<2>, dy: &Tensor<2>, dx: Option<Tensor<2>>| {
-            let at = target as usize;
-            let update = updates[at].as_ref().zip(low_rank[at].take());
-            let (dx, own) = self.linear(target).backward(x, dy, update, dx);
-            grads[at] = own;
-            dx
-        };
+        let BlockSaved { x, q_raw, k_raw, attention, y, mlp, low_rank } = saved;
+        let mut pass = BackwardPass::new(updates, low_rank);
         let spec = self.attention;
-        let dact = back(Target::Down, &swiglu(&gate, &up), &dout, None); // [N, F]
-        let (dgate, dup) = swiglu_backward(gate, up, dact);
         let h = rms_norm(&y, &self.post_norm, self.eps);
-        let dh = back(Target::Gate, &h, &dgate, None);
-        let dh = back(Target::Up, &h, &dup, Some(dh)); // [N, D]
+        let dh = self.mlp.backward(mlp, &h, &dout, &mut pass); // [N, D]
         let dy = dout + rms_norm_backward(&y, &self.post_norm, dh, self.eps);
 
-        let dattended = back(Target::O, &attention.out, &dy, None); // [N, H * head_dim]
+        let dattended = pass.linear(Target::O, &self.o, &attention.out, &dy, None); // [N, H * head_dim]
         let (dq, dk, dv) = attention_backward(attention, dattended, &context.spans, spec);
         let dq = rope(dq, &context.cos, &context.sin, spec.heads, true);
         let dk = rope(dk, &context.cos, &context.sin, spec.kv_heads, true);
         let dq = self.head_norm_backward(dq, q_raw, self.q_norm.as_ref());
         let dk = self.head_norm_backward(dk, k_raw, self.k_norm.as_ref());
         let h = rms_norm(&x, &self.input_norm, self.eps);
-        let dh = back(Target::Q, &h, &dq, None);
-        let dh = back(Target::K, &h, &dk, Some(dh));
-        let dh = back(Target::V, &h, &dv, Some(dh)); // [N, D]
+        let dh = pass.linear(Target::Q, &self.q, &h, &dq, None);
+        let dh = pass.linear(Target::K, &self.k, &h, &dk, Some(dh));
+        let dh = pass.linear(Target::V, &self.v, &h, &dv, Some(dh)); // [N, D]
         let dx = dy + rms_norm_backward(&x, &self.input_norm, dh, self.eps);
-        (dx, grads)
+        (dx, pass.finish())
     }
 }

@@ -5,17 +5,19 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::error::ModelError;
+use super::experts_config::{ExpertsConfig, read_experts};
 use super::json_fields::Fields;
 use super::rope::{Scaling, Yarn, frequencies};
-use crate::config::Target;
 
 /// Which published architecture the folder holds; decides tensor names and small differences.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
     Llama,
     Mistral,
+    Mixtral,
     Qwen2,
     Qwen3,
+    Qwen3Moe,
 }
 
 /// Rotary embedding, with `inv_freq[j]` in radians per position for channel pair `j` of `head_dim / 2`.
@@ -52,28 +54,46 @@ pub struct ModelConfig {
     pub mlp_bias: bool,
     /// RMS norm over each head of q and k (Qwen3).
     pub qk_norm: bool,
+    /// Where the MLP of some layers is a set of experts.
+    pub experts: Option<ExpertsConfig>,
     pub max_position_embeddings: usize,
     pub bos_token_id: Option<u32>,
     pub eos_token_ids: Vec<u32>,
 }
 
 impl Architecture {
-    const ALL: [Architecture; 4] =
-        [Architecture::Llama, Architecture::Mistral, Architecture::Qwen2, Architecture::Qwen3];
+    const ALL: [Architecture; 6] = [
+        Architecture::Llama,
+        Architecture::Mistral,
+        Architecture::Mixtral,
+        Architecture::Qwen2,
+        Architecture::Qwen3,
+        Architecture::Qwen3Moe,
+    ];
 
     /// The class name in `architectures` of config.json.
     pub fn class_name(self) -> &'static str {
         match self {
             Architecture::Llama => "LlamaForCausalLM",
             Architecture::Mistral => "MistralForCausalLM",
+            Architecture::Mixtral => "MixtralForCausalLM",
             Architecture::Qwen2 => "Qwen2ForCausalLM",
             Architecture::Qwen3 => "Qwen3ForCausalLM",
+            Architecture::Qwen3Moe => "Qwen3MoeForCausalLM",
         }
     }
 
-    /// The name people use: `Llama`, `Mistral`, `Qwen2`, `Qwen3`.
+    /// The name people use: `Llama`, `Mistral`, `Qwen3Moe`, ..
     pub fn name(self) -> &'static str {
         self.class_name().trim_end_matches("ForCausalLM")
+    }
+
+    /// `model_type` of config.json.
+    fn model_type(self) -> String {
+        match self {
+            Architecture::Qwen3Moe => "qwen3_moe".to_owned(),
+            other => other.name().to_lowercase(),
+        }
     }
 
     /// Names of all supported class names, for messages.
@@ -82,7 +102,11 @@ impl Architecture {
     }
 
     fn is_qwen(self) -> bool {
-        matches!(self, Architecture::Qwen2 | Architecture::Qwen3)
+        matches!(self, Architecture::Qwen2 | Architecture::Qwen3 | Architecture::Qwen3Moe)
+    }
+
+    fn is_mistral(self) -> bool {
+        matches!(self, Architecture::Mistral | Architecture::Mixtral)
     }
 
     fn read(fields: &Fields) -> Result<Architecture, ModelError> {
@@ -91,7 +115,7 @@ impl Architecture {
         let model_type = fields.text("model_type")?;
         let known = Self::ALL.into_iter().find(|a| match (class, model_type) {
             (Some(class), _) => class == a.class_name(),
-            (None, Some(model_type)) => model_type == a.name().to_lowercase(),
+            (None, Some(model_type)) => model_type == a.model_type(),
             (None, None) => false,
         });
         match (known, class.or(model_type)) {
@@ -121,7 +145,7 @@ impl ModelConfig {
         let (qwen, qwen2, mistral) = (
             architecture.is_qwen(),
             architecture == Architecture::Qwen2,
-            architecture == Architecture::Mistral,
+            architecture.is_mistral(),
         );
         check_activation(&fields)?;
 
@@ -158,14 +182,15 @@ impl ModelConfig {
             num_kv_heads,
             head_dim,
             rms_norm_eps: fields.positive("rms_norm_eps")?.unwrap_or(1e-6) as f32,
-            rope: read_rope(&fields, head_dim, max_position_embeddings)?,
+            rope: read_rope(&fields, architecture, head_dim, max_position_embeddings)?,
             sliding_window: read_sliding_window(&fields, architecture, num_layers)?,
             tie_word_embeddings: fields.flag("tie_word_embeddings")?.unwrap_or(false),
             qkv_bias: qwen2 || attention_bias,
             o_bias: attention_bias,
             mlp_bias: architecture == Architecture::Llama
                 && fields.flag("mlp_bias")?.unwrap_or(false),
-            qk_norm: architecture == Architecture::Qwen3,
+            qk_norm: matches!(architecture, Architecture::Qwen3 | Architecture::Qwen3Moe),
+            experts: read_experts(&fields, architecture, num_layers)?,
             max_position_embeddings,
             bos_token_id: fields.token_id("bos_token_id")?.or(special("bos_token_id", 1)),
             eos_token_ids: special("eos_token_id", 2).map_or(eos_token_ids, |id| vec![id]),
@@ -173,39 +198,11 @@ impl ModelConfig {
     }
 }
 
-impl ModelConfig {
-    /// `(output, input)` of one linear layer: the shape of its weight.
-    pub fn linear_shape(&self, target: Target) -> (usize, usize) {
-        let (hidden, inner) = (self.hidden_size, self.intermediate_size);
-        let (q, kv) = (self.num_heads * self.head_dim, self.num_kv_heads * self.head_dim);
-        match target {
-            Target::Q => (q, hidden),
-            Target::K | Target::V => (kv, hidden),
-            Target::O => (hidden, q),
-            Target::Gate | Target::Up => (inner, hidden),
-            Target::Down => (hidden, inner),
-        }
-    }
-
-    /// Whether that layer has a bias.
-    pub fn has_bias(&self, target: Target) -> bool {
-        match target {
-            Target::Q | Target::K | Target::V => self.qkv_bias,
-            Target::O => self.o_bias,
-            Target::Gate | Target::Up | Target::Down => self.mlp_bias,
-        }
-    }
-}
-
 fn check_activation(fields: &Fields) -> Result<(), ModelError> {
     match fields.text("hidden_act")? {
         None | Some("silu" | "swish") => Ok(()),
-        Some(other) => Err(unsupported(fields, "hidden_act", other, "silu")),
+        Some(other) => Err(fields.unsupported("hidden_act", other, "silu")),
     }
-}
-
-fn unsupported(fields: &Fields, field: &str, found: &str, supported: &'static str) -> ModelError {
-    fields.unsupported(field, found, supported)
 }
 
 /// Query heads, key/value heads, channels a head.
@@ -217,8 +214,9 @@ fn read_heads(
     let heads = fields.required_size("num_attention_heads")?;
     let absent = match architecture {
         Architecture::Llama => heads,
-        Architecture::Mistral => 8,
+        Architecture::Mistral | Architecture::Mixtral => 8,
         Architecture::Qwen2 | Architecture::Qwen3 => 32,
+        Architecture::Qwen3Moe => 4,
     };
     let null = fields.map.get("num_key_value_heads").is_some_and(Value::is_null);
     let kv_heads = fields.size("num_key_value_heads")?.unwrap_or(if null { heads } else { absent });
@@ -243,21 +241,26 @@ fn read_heads(
     Ok((heads, kv_heads, head_dim))
 }
 
-fn read_rope(fields: &Fields, head_dim: usize, max_positions: usize) -> Result<Rope, ModelError> {
+fn read_rope(
+    fields: &Fields,
+    architecture: Architecture,
+    head_dim: usize,
+    max_positions: usize,
+) -> Result<Rope, ModelError> {
     // transformers 4 writes rope_scaling beside a top-level rope_theta, transformers 5 one rope_parameters.
     let scaling = match fields.object("rope_scaling", "rope_scaling.")? {
         Some(object) => Some(object),
         None => fields.object("rope_parameters", "rope_parameters.")?,
     };
-    let outer_theta = fields.positive("rope_theta")?.unwrap_or(10_000.0);
+    let absent = if architecture == Architecture::Mixtral { 1e6 } else { 1e4 };
+    let outer_theta = fields.positive("rope_theta")?.unwrap_or(absent);
     let outer_partial = fields.number("partial_rotary_factor")?;
     let Some(rope) = scaling else {
         check_partial(fields, outer_partial)?;
         return Ok(frequencies(head_dim, outer_theta, &Scaling::Default));
     };
     if rope.map.values().any(Value::is_object) {
-        return Err(unsupported(
-            &rope,
+        return Err(rope.unsupported(
             "(one set per layer type)",
             "nested",
             "one set for all layers",
@@ -279,7 +282,7 @@ fn read_rope(fields: &Fields, head_dim: usize, max_positions: usize) -> Result<R
         "llama3" => read_llama3(&rope, original_max)?,
         "yarn" => Scaling::Yarn(read_yarn(&rope, original_max, max_positions)?),
         other => {
-            return Err(unsupported(&rope, "rope_type", other, "default, linear, llama3 or yarn"));
+            return Err(rope.unsupported("rope_type", other, "default, linear, llama3 or yarn"));
         }
     };
     Ok(frequencies(head_dim, theta, &scaling))
@@ -288,7 +291,7 @@ fn read_rope(fields: &Fields, head_dim: usize, max_positions: usize) -> Result<R
 fn check_partial(fields: &Fields, factor: Option<f64>) -> Result<(), ModelError> {
     match factor {
         Some(part) if part != 1.0 => {
-            Err(unsupported(fields, "partial_rotary_factor", &part.to_string(), "1"))
+            Err(fields.unsupported("partial_rotary_factor", &part.to_string(), "1"))
         }
         _ => Ok(()),
     }
@@ -323,8 +326,8 @@ fn read_yarn(rope: &Fields, original_max: f64, max_positions: usize) -> Result<Y
 }
 
 /// The window of each layer. Llama has none. Mistral has one for all layers (4096 where config.json says
-/// nothing). Qwen has one only with `use_sliding_window`, on the layers from `max_window_layers` up or as
-/// `layer_types` says.
+/// nothing; Mixtral none then). Qwen has one only with `use_sliding_window`, on the layers from `max_window_layers` up
+/// or as `layer_types` says (Qwen3-MoE on all).
 fn read_sliding_window(
     fields: &Fields,
     architecture: Architecture,
@@ -334,12 +337,16 @@ fn read_sliding_window(
         return Ok(vec![None; num_layers]);
     }
     let absent = !fields.map.contains_key("sliding_window");
+    let absent = absent && architecture != Architecture::Mixtral;
     let window = fields.size("sliding_window")?.or(absent.then_some(4096));
-    if architecture == Architecture::Mistral {
+    if architecture.is_mistral() {
         return Ok(vec![window; num_layers]);
     }
     let window =
         window.filter(|_| matches!(fields.map.get("use_sliding_window"), Some(Value::Bool(true))));
+    if architecture == Architecture::Qwen3Moe {
+        return Ok(vec![window; num_layers]);
+    }
     let Some(types) = fields.list("layer_types")? else {
         let first = match fields.get("max_window_layers").map(Value::as_u64) {
             None => 28,
@@ -357,8 +364,7 @@ fn read_sliding_window(
         .map(|kind| match kind.as_str() {
             Some("full_attention") => Ok(None),
             Some("sliding_attention") => Ok(window),
-            _ => Err(unsupported(
-                fields,
+            _ => Err(fields.unsupported(
                 "layer_types",
                 &kind.to_string(),
                 "full_attention or sliding_attention",

@@ -2,15 +2,16 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::block::{BlockGrads, BlockSaved, BlockUpdates, Context};
+use super::block::{BlockSaved, Context};
 use super::blocks::{Blocks, Order};
 use super::config::{ModelConfig, Rope};
 use super::error::ModelError;
 use super::layout::{PackedBatch, PairEntries};
+use super::updates::{BlockGrads, BlockUpdates};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{
-    SPAN_COLUMNS, Weight, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward,
-    scatter_entries,
+    SPAN_COLUMNS, Weight, combine_rows, head_log_probs, head_log_probs_grad, rms_norm,
+    rms_norm_backward,
 };
 
 /// A Llama-family language model on one device, frozen.
@@ -23,6 +24,8 @@ pub struct Model {
     pub(super) norm: Tensor<1>,
     /// `[V, D]`; the embedding itself where the two are tied.
     pub(super) head: Weight,
+    /// Whether the backward pass computes each block again from its input.
+    pub(super) recompute: bool,
 }
 
 /// The trainable updates of the whole model on its device, a block's after the other.
@@ -37,9 +40,16 @@ pub struct DeviceBatch {
     map: Tensor<2, Int>,
 }
 
+/// What one block leaves for the backward pass.
+enum Kept {
+    Activations(Box<BlockSaved>),
+    /// `[N, D]`
+    Input(Tensor<2>),
+}
+
 /// Activations of one forward pass; consumed by the backward pass.
 pub struct Saved {
-    blocks: Vec<BlockSaved>,
+    blocks: Vec<Kept>,
     /// `d logp_e / d x` by the last block's output at the entry's token, `[E, D]`.
     entry_grads: Tensor<2>,
 }
@@ -139,9 +149,9 @@ impl Model {
         let x = self.embedding.rows(&batch.ids); // [N, D]
         let x = self.blocks.fold(Order::Forward, x, |x, layer, block| {
             let own = updates.map(|all| &all.0[layer]);
-            let (next, saved) = block.forward(x, &batch.context, own);
+            let (next, saved) = block.forward(x, &batch.context, own)?;
             keep(saved);
-            next
+            Ok(next)
         })?;
         Ok(x.select(0, batch.entry_rows.clone()))
     }
@@ -178,7 +188,13 @@ impl Model {
         updates: &Updates,
     ) -> Result<(Tensor<1>, Saved), ModelError> {
         let mut blocks = Vec::with_capacity(self.config.num_layers);
-        let x = self.hidden(batch, Some(updates), |saved| blocks.push(saved))?;
+        let x = self.hidden(batch, Some(updates), |saved| {
+            blocks.push(if self.recompute {
+                Kept::Input(saved.into_input())
+            } else {
+                Kept::Activations(Box::new(saved))
+            });
+        })?;
         let eps = self.config.rms_norm_eps;
         let h = rms_norm(&x, &self.norm, eps); // [E, D]
         let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets);
@@ -196,13 +212,18 @@ impl Model {
     ) -> Result<Vec<BlockGrads>, ModelError> {
         let weights = TensorData::new(weights.to_vec(), [weights.len()]);
         let weights: Tensor<1> = Tensor::from_data(weights, &self.device);
-        let dx = scatter_entries(saved.entry_grads, weights, &batch.map); // [N, D]
+        let dx = combine_rows(saved.entry_grads, weights, &batch.map); // [N, D]
         let mut grads = Vec::with_capacity(self.config.num_layers);
         self.blocks.fold(Order::Backward, dx, |dx, layer, block| {
-            let Some(saved) = saved.blocks.pop() else { return dx };
-            let (next, own) = block.backward(saved, dx, &batch.context, &updates.0[layer]);
+            let Some(kept) = saved.blocks.pop() else { return Ok(dx) };
+            let (context, own) = (&batch.context, &updates.0[layer]);
+            let saved = match kept {
+                Kept::Activations(saved) => *saved,
+                Kept::Input(x) => block.forward(x, context, Some(own))?.1,
+            };
+            let (next, own) = block.backward(saved, dx, context, own);
             grads.push(own);
-            next
+            Ok(next)
         })?;
         grads.reverse();
         Ok(grads)

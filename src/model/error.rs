@@ -131,6 +131,12 @@ pub enum ModelError {
     Spill { path: PathBuf, source: std::io::Error },
 
     #[error(
+        "The experts of a token could not be chosen: {message}. Use smaller settings (--max-length, \
+         --micro-batch-pairs) or another device."
+    )]
+    Device { message: String },
+
+    #[error(
         "The model has no tensor named {tensor}. This is a fault of the program; please report it."
     )]
     NoSuchTensor { tensor: String },

@@ -20,6 +20,8 @@ pub struct PassSize {
 pub struct MemoryInput {
     pub format: Option<QuantFormat>,
     pub streamed: bool,
+    /// Blocks are computed again in the backward pass.
+    pub recompute: bool,
     /// The largest micro-batch.
     pub training: PassSize,
     /// The largest scoring pass (probe), which keeps nothing for a backward pass.
@@ -90,7 +92,7 @@ impl WeightBytes {
                 .and_then(|number| number.parse::<usize>().ok());
             let format = match layer {
                 Some(_) => format,
-                None => format.map(|_| QuantFormat::Int8),
+                None => format.map(QuantFormat::of_tables),
             };
             let stored = match (format, shape.as_slice()) {
                 (Some(format), &[rows, cols]) => format.bytes(rows, cols),
@@ -106,6 +108,13 @@ impl WeightBytes {
         bytes.largest_block = layers.into_iter().max().unwrap_or(0);
         bytes
     }
+}
+
+/// Bytes of the largest activation, which a kernel sees whole in one binding (weights and logits come in blocks).
+pub fn largest_activation(config: &ModelConfig, size: PassSize) -> u64 {
+    let widest =
+        config.hidden_size.max(config.intermediate_size).max(config.num_heads * config.head_dim);
+    FLOAT * (size.tokens * widest).max(size.entries * config.hidden_size) as u64
 }
 
 /// Widths, in floats a token, of what one block keeps and of what it needs in passing.
@@ -181,11 +190,21 @@ fn pass(
     let logits = FLOAT * rows * vocabulary;
     // Hidden rows, their norm, and the gradients in blocks and joined.
     let head = FLOAT * e * d * if backward { 5 } else { 2 };
-    let in_block =
-        FLOAT * n * if backward { widths.backward } else { widths.saved + widths.forward };
+    // Without a backward pass a block's activations are dropped with it; with recomputing they come back one at a time.
+    let in_block = FLOAT
+        * n
+        * match (backward, input.recompute) {
+            (false, _) => widths.saved + widths.forward,
+            (true, false) => widths.backward,
+            (true, true) => widths.saved + widths.backward,
+        };
     let in_head = head + logits;
-    let activations =
-        if backward { FLOAT * n * (layers * widths.saved + d) } else { FLOAT * n * d };
+    let kept = match (backward, input.recompute) {
+        (false, _) => 0,
+        (true, false) => layers * widths.saved,
+        (true, true) => layers * d,
+    };
+    let activations = FLOAT * n * (kept + d);
     // Head and block do not compute at the same time.
     if in_head > in_block {
         MemoryForecast { activations, logits, workspace: head, ..MemoryForecast::default() }

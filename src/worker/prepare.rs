@@ -11,7 +11,7 @@ use super::plan::{self, Plan};
 use super::self_test;
 use super::session::{Outside, SessionError};
 use super::split::split;
-use crate::config::{EvalSource, RunConfig, WeightPlace};
+use crate::config::{EvalSource, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, peft};
 use crate::model::Model;
@@ -115,6 +115,13 @@ pub fn prepare(
             plan::bytes_text(plan.total)
         ));
     }
+    if plan.recompute && config.recompute == Recompute::Auto {
+        warnings.push(format!(
+            "the activations do not fit on the device: blocks are computed again on the way back, which takes about a \
+             third longer (about {} needed)",
+            plan::bytes_text(plan.total)
+        ));
+    }
     let opened = choice.open().map_err(SessionError::failure)?;
     if choice.adapter.is_some() {
         // A GPU with a driver that computes wrong gradients trains a wrong model without a word.
@@ -126,6 +133,7 @@ pub fn prepare(
     }
     outside.enter("loading the model");
     let mut options = choice.load_options(config.base_precision);
+    options.recompute = plan.recompute;
     if streamed {
         options.stream = Some(folder::scratch_root().map_err(SessionError::failure)?);
     }

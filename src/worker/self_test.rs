@@ -54,6 +54,7 @@ fn config() -> ModelConfig {
         o_bias: false,
         mlp_bias: false,
         qk_norm: true,
+        experts: None,
         max_position_embeddings: 64,
         bos_token_id: Some(1),
         eos_token_ids: vec![2],
@@ -133,7 +134,7 @@ fn worst_difference(adapter: &LoraAdapter, got: &[f32], want: &[f32]) -> (f32, S
             // NaN must not pass for a small number.
             let off = off.fold(0.0, |m: f32, v| if v.is_nan() { f32::INFINITY } else { m.max(v) });
             if off > worst.0 {
-                worst = (off, format!("layer {} {} {name}", site.layer, site.target.module_name()));
+                worst = (off, format!("{} {name}", site.module));
             }
         }
     }

@@ -105,15 +105,21 @@ pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f
     (dgate, dup)
 }
 
-pub fn scatter_entries(grads: &[f32], weights: &[f32], map: &[i32], d: usize) -> Vec<f32> {
-    let mut out = vec![0.0; map.len() / 2 * d];
-    out.par_chunks_mut(d).zip(map.par_chunks(2)).for_each(|(out, entries)| {
-        for &entry in entries {
-            let Ok(entry) = usize::try_from(entry) else { continue };
-            let weight = weights[entry];
-            let grad = &grads[entry * d..(entry + 1) * d];
-            for (o, &g) in out.iter_mut().zip(grad) {
-                *o += weight * g;
+pub fn combine_rows(
+    rows: &[f32],
+    weights: &[f32],
+    map: &[i32],
+    slots: usize,
+    d: usize,
+) -> Vec<f32> {
+    let mut out = vec![0.0; map.len() / slots * d];
+    let tokens = out.par_chunks_mut(d).zip(map.par_chunks(slots));
+    tokens.with_min_len(GRAIN.div_ceil(d)).for_each(|(out, own)| {
+        for &row in own {
+            let Ok(row) = usize::try_from(row) else { continue };
+            let weight = weights[row];
+            for (o, &v) in out.iter_mut().zip(&rows[row * d..(row + 1) * d]) {
+                *o += weight * v;
             }
         }
     });

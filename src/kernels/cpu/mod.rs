@@ -215,16 +215,17 @@ impl DecoderOps for Flex {
         tensor(quantised::rows(words, &ids), [ids.len(), spec.cols])
     }
 
-    fn scatter_entries(
-        grads: FloatTensor<Self>,
+    fn combine_rows(
+        rows: FloatTensor<Self>,
         weights: FloatTensor<Self>,
         map: IntTensor<Self>,
     ) -> FloatTensor<Self> {
-        let (grads, weights) = (Floats::new(grads), Floats::new(weights));
-        let d = grads.dims().1;
-        let map = ints(map);
-        let out = elementwise::scatter_entries(grads.get(), weights.get(), &map, d);
-        tensor(out, [map.len() / 2, d])
+        let (rows, weights) = (Floats::new(rows), Floats::new(weights));
+        let d = rows.dims().1;
+        let shape = map.layout().shape();
+        let (n, slots) = (shape[0], shape[1]);
+        let out = elementwise::combine_rows(rows.get(), weights.get(), &ints(map), slots, d);
+        tensor(out, [n, d])
     }
 
     fn hash_dropout(x: FloatTensor<Self>, probability: f32, seed: u32) -> FloatTensor<Self> {

@@ -15,7 +15,6 @@ use rayon::prelude::*;
 
 use super::config::ModelConfig;
 use super::error::ModelError;
-use crate::config::Target;
 use files::{WeightFiles, read_text};
 use gguf::GgufWeights;
 use safetensors::SafetensorsWeights;
@@ -134,12 +133,13 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
                 list.push((format!("{prefix}.self_attn.{norm}.weight"), vec![config.head_dim]));
             }
         }
-        for target in Target::ALL {
-            let name = format!("{prefix}.{}.{}", target.parent_name(), target.module_name());
-            let (output, input) = config.linear_shape(target);
-            list.push((format!("{name}.weight"), vec![output, input]));
-            if config.has_bias(target) {
-                list.push((format!("{name}.bias"), vec![output]));
+        if let Some(count) = config.experts_of(layer) {
+            list.push((format!("{}.weight", config.router_module(layer)), vec![count, hidden]));
+        }
+        for linear in config.linears(layer) {
+            list.push((format!("{}.weight", linear.module), vec![linear.output, linear.input]));
+            if linear.bias {
+                list.push((format!("{}.bias", linear.module), vec![linear.output]));
             }
         }
     }

@@ -56,8 +56,9 @@ impl Exl2 {
             (None, None) => Order::RowOf(tensors.needed(module, "q_invperm")?),
         };
         let width = size.outputs.next_multiple_of(32);
-        let [group_count] = *scale_max.shape() else {
-            return Err(problem(&scale_max.name, "it is no list of one number a group"));
+        let group_count = match *scale_max.shape() {
+            [groups] if groups > 0 => groups,
+            _ => return Err(problem(&scale_max.name, "it is no list of one number a group")),
         };
         codes.expect_words()?;
         let (words, _) = codes.matrix()?;
