@@ -16,9 +16,6 @@ const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]
 const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
 /// Qwen 2's: every digit alone.
 const QWEN2: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-/// Mistral's Tekken.
-const TEKKEN: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
-
 /// What `tokenizer.ggml.pre` stands for.
 struct Pre {
     names: &'static [&'static str],
@@ -30,9 +27,11 @@ struct Pre {
     compose: bool,
 }
 
-const PRES: [Pre; 5] = [
+/// Those whose ids were compared with the original tokenizers' (`tests/gguf_tokenizer.rs`), and other names that
+/// llama.cpp has for the same.
+const PRES: [Pre; 3] = [
     Pre {
-        names: &["gpt-2", "phi-2", "mpt", "olmo", "jais"],
+        names: &["gpt-2", "mpt"],
         pattern: GPT2,
         ignore_merges: false,
         add_bos: false,
@@ -46,25 +45,11 @@ const PRES: [Pre; 5] = [
         compose: false,
     },
     Pre {
-        names: &["smaug-bpe", "dbrx"],
-        pattern: LLAMA3,
-        ignore_merges: false,
-        add_bos: false,
-        compose: false,
-    },
-    Pre {
         names: &["qwen2", "deepseek-r1-qwen"],
         pattern: QWEN2,
         ignore_merges: false,
         add_bos: false,
         compose: true,
-    },
-    Pre {
-        names: &["tekken"],
-        pattern: TEKKEN,
-        ignore_merges: true,
-        add_bos: true,
-        compose: false,
     },
 ];
 
@@ -149,7 +134,10 @@ impl Tokens {
             };
             let known = usize::try_from(id).ok().filter(|id| *id < texts.len());
             let count = texts.len();
-            roles.push((role, known.ok_or(format!("its {key} is {id}, and it has {count} tokens"))?));
+            roles.push((
+                role,
+                known.ok_or(format!("its {key} is {id}, and it has {count} tokens"))?,
+            ));
         }
         Ok(Tokens { texts, kinds, roles })
     }
@@ -191,17 +179,23 @@ impl Tokens {
             Some(Value::Bool(flag)) => *flag,
             _ => absent,
         };
-        let wanted = [("bos_token", flag("add_bos_token", add_bos)), ("eos_token", flag("add_eos_token", false))];
+        let wanted = [
+            ("bos_token", flag("add_bos_token", add_bos)),
+            ("eos_token", flag("add_eos_token", false)),
+        ];
         let [before, after] = wanted.map(|(role, wanted)| self.role(role).filter(|_| wanted));
         if before.or(after).is_none() {
             return Json::Null;
         }
-        let special = |id: usize, kind: u8| {
-            json!({"SpecialToken": {"id": self.texts[id], "type_id": kind}})
-        };
+        let special =
+            |id: usize, kind: u8| json!({"SpecialToken": {"id": self.texts[id], "type_id": kind}});
         let around = |name: &str, kind: u8| {
             let sequence = json!({"Sequence": {"id": name, "type_id": kind}});
-            let parts = [before.map(|id| special(id, kind)), Some(sequence), after.map(|id| special(id, kind))];
+            let parts = [
+                before.map(|id| special(id, kind)),
+                Some(sequence),
+                after.map(|id| special(id, kind)),
+            ];
             parts.into_iter().flatten().collect::<Vec<_>>()
         };
         let tokens: Map<String, Json> = before
@@ -212,10 +206,11 @@ impl Tokens {
                 (text.clone(), json!({"id": text, "ids": [id], "tokens": [text]}))
             })
             .collect();
+        let pair = [around("A", 0), around("B", 1)].concat();
         json!({
             "type": "TemplateProcessing",
             "single": around("A", 0),
-            "pair": [around("A", 0), around("B", 1)].concat(),
+            "pair": pair,
             "special_tokens": tokens,
         })
     }
@@ -243,9 +238,7 @@ fn byte_pairs(file: &Gguf, tokens: &Tokens) -> Result<Json, String> {
     if merges.is_empty() {
         return Err("it lists no merges".to_owned());
     }
-    let level = |prefix: bool, words: bool| {
-        json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": words})
-    };
+    let level = |prefix: bool, words: bool| json!({"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": true, "use_regex": words});
     let split = json!({
         "type": "Split", "pattern": {"Regex": pre.pattern}, "behavior": "Isolated", "invert": false,
     });

@@ -121,7 +121,7 @@ impl<'a> Loader<'a> {
     fn mlp(&self, layer: usize) -> Result<Mlp, ModelError> {
         let unit = |expert: Option<usize>| {
             let linear = |target| self.linear(layer, Place { expert, target });
-            Ok(GatedMlp {
+            Ok::<_, ModelError>(GatedMlp {
                 gate: linear(Target::Gate)?,
                 up: linear(Target::Up)?,
                 down: linear(Target::Down)?,
