@@ -27,7 +27,7 @@ struct Stored {
 
 enum Content {
     Plain(Entry),
-    Packed(Packed),
+    Packed(Box<Packed>),
 }
 
 impl SafetensorsWeights {
@@ -163,7 +163,7 @@ fn select(
     for (name, shape) in expected_tensors(config) {
         let packed = scheme.map(|scheme| scheme.claim(&name, &shape, &mut found)).transpose()?;
         if let Some(packed) = packed.flatten() {
-            let content = Content::Packed(packed);
+            let content = Content::Packed(Box::new(packed));
             tensors.insert(name, Stored { shape, content });
             continue;
         }
@@ -187,7 +187,8 @@ fn select(
     let mut unused = Vec::new();
     for (name, entry) in &found.entries {
         let bias = name.strip_suffix(".bias").is_some_and(is_packed);
-        if !is_harmless(name, config) && !(bias && is_zero(name, entry, found.shards)?) {
+        let harmless = is_harmless(name, config) || (bias && is_zero(name, entry, found.shards)?);
+        if !harmless {
             unused.push(name.clone());
         }
     }

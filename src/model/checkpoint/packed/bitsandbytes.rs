@@ -20,7 +20,7 @@ use crate::model::error::ModelError;
 
 /// The tensors of one layer.
 pub enum BitsAndBytes {
-    Four(Four),
+    Four(Box<Four>),
     Eight { size: Size, codes: Part, scales: Part },
 }
 
@@ -51,7 +51,8 @@ impl BitsAndBytes {
         let kinds = ["nf4", "fp4"];
         let state = |kind| format!("{module}.weight.quant_state.bitsandbytes__{kind}");
         if let Some(state) = kinds.into_iter().find_map(|kind| tensors.optional(state(kind))) {
-            return Four::claim(module, size, &state, tensors).map(BitsAndBytes::Four).map(Some);
+            let four = Four::claim(module, size, &state, tensors)?;
+            return Ok(Some(BitsAndBytes::Four(Box::new(four))));
         }
         let Some(scales) = tensors.optional(format!("{module}.SCB")) else { return Ok(None) };
         let codes = tensors.needed(module, "weight")?;
