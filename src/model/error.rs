@@ -36,6 +36,12 @@ pub enum ModelError {
     Unsupported { path: PathBuf, field: String, found: String, supported: &'static str },
 
     #[error(
+        "{architecture} has {together} in one layer ({module}), which carries one adapter: --targets {asked} \
+         would train a part of it. Name {together} together or not at all."
+    )]
+    PartOfFused { architecture: &'static str, module: String, together: String, asked: String },
+
+    #[error(
         "{} holds no weights: neither model.safetensors nor model.safetensors.index.json. Download the \
          *.safetensors files into it.", .dir.display()
     )]

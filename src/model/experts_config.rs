@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::config::Architecture;
+use super::config::{Architecture, unsupported};
 use super::error::ModelError;
 use super::json_fields::Fields;
 
@@ -32,7 +32,7 @@ pub(super) fn read_experts(
             // The noise belongs to training from scratch; a run with it would not be what is computed here.
             if let Some(noise) = fields.number("router_jitter_noise")?.filter(|noise| *noise != 0.0)
             {
-                return Err(fields.unsupported("router_jitter_noise", &noise.to_string(), "0"));
+                return Err(unsupported(fields, "router_jitter_noise", &noise.to_string(), "0"));
             }
             ExpertsConfig {
                 count: count(fields)?.unwrap_or(8),

@@ -22,16 +22,6 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// A field whose value no code here obeys.
-    pub fn unsupported(&self, field: &str, found: &str, supported: &'static str) -> ModelError {
-        ModelError::Unsupported {
-            path: self.path.to_path_buf(),
-            field: format!("{}{field}", self.prefix),
-            found: found.to_owned(),
-            supported,
-        }
-    }
-
     /// The value, or `None` where it is absent or null.
     pub fn get(&self, field: &str) -> Option<&'a Value> {
         self.map.get(field).filter(|value| !value.is_null())
@@ -77,6 +67,15 @@ impl<'a> Fields<'a> {
 
     pub fn required_positive(&self, field: &str) -> Result<f64, ModelError> {
         self.positive(field)?.ok_or_else(|| self.error(field, "is missing"))
+    }
+
+    /// A list of finite numbers.
+    pub fn required_numbers(&self, field: &str) -> Result<Vec<f64>, ModelError> {
+        let numbers = self.typed(field, "a list of numbers", |value| {
+            let finite = |item: &Value| item.as_f64().filter(|x| x.is_finite());
+            value.as_array()?.iter().map(finite).collect()
+        })?;
+        numbers.ok_or_else(|| self.error(field, "is missing"))
     }
 
     pub fn flag(&self, field: &str) -> Result<Option<bool>, ModelError> {

@@ -28,6 +28,8 @@ pub struct PackedBatch {
     pub ids: Vec<i32>,
     /// `[N]`, counted from 0 in each sequence.
     pub positions: Vec<usize>,
+    /// `[N]`: tokens of the longer sequence of the token's pair, which choose LongRoPE's frequencies.
+    pub lengths: Vec<usize>,
     /// `[N, SPAN_COLUMNS]`: prefix start, prefix end, own start, end of the queries that see this token,
     /// position. A token sees the keys of its prefix and those from `own start` up to itself.
     pub spans: Vec<i32>,
@@ -77,6 +79,8 @@ impl PackedBatch {
         let tail = &rejected[shared..shared + rejected_inputs];
         self.push_tokens(tail, prefix.len(), [start, prefix_end, chosen_end, row_end]);
         self.map.resize(self.ids.len() * 2, -1);
+        let longest = pair.prompt_ids.len() + chosen.len().max(rejected.len());
+        self.lengths.resize(self.ids.len(), longest);
 
         let unscored = usize::from(pair.prompt_ids.is_empty());
         let prompt = pair.prompt_ids.len();
@@ -152,6 +156,7 @@ mod tests {
         let batch = PackedBatch::new([&pair(&[1, 5], &[7, 8, 9, 2], &[7, 6, 2])]);
         assert_eq!(batch.ids, [1, 5, 7, 8, 9, 6]);
         assert_eq!(batch.positions, [0, 1, 2, 3, 4, 3]);
+        assert_eq!(batch.lengths, [6; 6], "prompt and the longer answer, whole");
         assert_eq!(batch.targets, [7, 8, 9, 2, 6, 2]);
         assert_eq!(batch.entry_rows, [1, 2, 3, 4, 2, 5]);
         let entries = &batch.pairs[0];

@@ -125,7 +125,7 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let mut list = vec![("model.embed_tokens.weight".to_owned(), vec![config.vocab_size, hidden])];
     for layer in 0..config.num_layers {
         let prefix = format!("model.layers.{layer}");
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
+        for norm in config.block_norms().names() {
             list.push((format!("{prefix}.{norm}.weight"), vec![hidden]));
         }
         if config.qk_norm {

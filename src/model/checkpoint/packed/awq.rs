@@ -11,6 +11,7 @@ use rayon::prelude::*;
 use super::Size;
 use super::tensors::{Part, Tensors, Words, problem};
 use crate::model::checkpoint::files::Shard;
+use crate::model::config::unsupported;
 use crate::model::error::ModelError;
 use crate::model::json_fields::Fields;
 
@@ -34,13 +35,13 @@ impl AwqScheme {
         let bits = fields.size("bits")?.or(fields.size("w_bit")?);
         match bits {
             Some(4) => {}
-            Some(other) => return Err(fields.unsupported("bits", &other.to_string(), "4")),
+            Some(other) => return Err(unsupported(fields, "bits", &other.to_string(), "4")),
             None => return Err(fields.error("bits", "is missing")),
         }
         let version =
             fields.text("version")?.or(fields.text("checkpoint_format")?).unwrap_or("gemm");
         if !version.eq_ignore_ascii_case("gemm") {
-            return Err(fields.unsupported("version", version, "gemm"));
+            return Err(unsupported(fields, "version", version, "gemm"));
         }
         let name = if fields.get("group_size").is_some() { "group_size" } else { "q_group_size" };
         let group_size = match fields.number(name)? {

@@ -12,6 +12,7 @@ use super::Size;
 use super::columns::{self, Row, code};
 use super::tensors::{Part, Tensors, problem};
 use crate::model::checkpoint::files::Shard;
+use crate::model::config::unsupported;
 use crate::model::error::ModelError;
 use crate::model::json_fields::Fields;
 
@@ -32,7 +33,7 @@ impl GptqScheme {
     pub fn parse(fields: &Fields) -> Result<GptqScheme, ModelError> {
         let bits = fields.required_size("bits")?;
         if ![2, 3, 4, 8].contains(&bits) {
-            return Err(fields.unsupported("bits", &bits.to_string(), "2, 3, 4 or 8"));
+            return Err(unsupported(fields, "bits", &bits.to_string(), "2, 3, 4 or 8"));
         }
         let group_size = match fields.number("group_size")? {
             Some(-1.0) => None,
@@ -44,15 +45,15 @@ impl GptqScheme {
             None | Some("gptq") => false,
             Some("gptq_v2") => true,
             Some(other) => {
-                return Err(fields.unsupported("checkpoint_format", other, "gptq or gptq_v2"));
+                return Err(unsupported(fields, "checkpoint_format", other, "gptq or gptq_v2"));
             }
         };
         if fields.flag("is_marlin_format")?.unwrap_or(false) {
-            return Err(fields.unsupported("is_marlin_format", "true", "false"));
+            return Err(unsupported(fields, "is_marlin_format", "true", "false"));
         }
         match fields.text("pack_dtype")? {
             None | Some("int32" | "torch.int32") => {}
-            Some(other) => return Err(fields.unsupported("pack_dtype", other, "int32")),
+            Some(other) => return Err(unsupported(fields, "pack_dtype", other, "int32")),
         }
         let symmetric = fields.flag("sym")?.unwrap_or(true);
         let varied = fields.object("dynamic", "quantization_config.dynamic.")?.is_some();

@@ -15,6 +15,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::files::{Shard, read_text};
+use crate::model::config::unsupported;
 use crate::model::error::ModelError;
 use crate::model::json_fields::Fields;
 use awq::{Awq, AwqScheme};
@@ -72,7 +73,7 @@ impl Scheme {
             Some("awq") => Ok(Scheme::Awq(AwqScheme::parse(fields)?)),
             Some("exl2") => Ok(Scheme::Exl2(fields.required_positive("bits")?)),
             Some("bitsandbytes") => Ok(Scheme::BitsAndBytes { four_bits: !flag("load_in_8bit")? }),
-            Some(other) => Err(fields.unsupported("quant_method", other, SUPPORTED)),
+            Some(other) => Err(unsupported(fields, "quant_method", other, SUPPORTED)),
             None => Err(fields.error("quant_method", "is missing")),
         }
     }
