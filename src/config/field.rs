@@ -120,9 +120,9 @@ pub const FIELDS: &[Field] = &[
         "--model",
         "Model",
         "",
-        "Folder of the base model, as downloaded from Hugging Face",
+        "Folder of the base model, as downloaded from Hugging Face, or a .gguf file",
     )
-    .remedy("Choose a folder with config.json, tokenizer.json and *.safetensors"),
+    .remedy("Choose a folder with config.json, tokenizer.json and *.safetensors, or a .gguf file"),
     option(
         Card::Model,
         "device",
