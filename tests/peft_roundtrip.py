@@ -41,7 +41,8 @@ def main() -> int:
     adapter, folder, data, printed = sys.argv[1:5]
     tolerance = float(sys.argv[5]) if len(sys.argv) > 5 else 1e-3
     # The tokenizer file itself: no model-specific Python class stands between.
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"))
+    file = os.path.join(folder, "tokenizer.json")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=file) if os.path.exists(file) else None
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with open(data, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file if line.strip()]

@@ -41,7 +41,8 @@ fn write_files(
     card: &str,
 ) -> Result<(), FileError> {
     durable::create_file(&folder.join(peft::CONFIG_FILE), |file| {
-        file.write_all(&peft::config_json(&adapter.config, base_model))
+        let config = peft::portable(&adapter.config, &adapter.sites);
+        file.write_all(&peft::config_json(&config, &adapter.sites, base_model))
     })?;
     durable::create_file(&folder.join(peft::TENSOR_FILE), |file| {
         peft::write_tensors(file, adapter)

@@ -238,8 +238,13 @@ fn save_adapter(
     let adapter = kept(state)
         .ok_or_else(|| SessionError::Failure(anyhow::anyhow!("the run has no arm to export")))?;
     let events = events::read(&folder.path).map_err(SessionError::failure)?;
-    let card =
-        model_card(&CardInput { record: &folder.record, arms, events: &events, step: state.step });
+    let card = model_card(&CardInput {
+        record: &folder.record,
+        arms,
+        events: &events,
+        step: state.step,
+        sites: &adapter.sites,
+    });
     export(&folder.path, adapter, &folder.record.config.model, &card).map_err(SessionError::failure)
 }
 
