@@ -102,7 +102,7 @@ fn write_method(card: &mut String, config: &RunConfig) {
 }
 
 fn write_parameters(card: &mut String, config: &RunConfig) {
-    let targets: Vec<&str> = config.targets.iter().map(|target| target.module_name()).collect();
+    let targets: Vec<&str> = config.targets.iter().map(|target| target.name()).collect();
     let budget = match config.budget {
         Budget::Steps(steps) => ("steps", steps.to_string()),
         Budget::Epochs(epochs) => ("epochs", epochs.to_string()),

@@ -178,11 +178,7 @@ fn write_folder(
         add(
             peft::CONFIG_FILE,
             durable::create_file(&arm_folder.join(peft::CONFIG_FILE), |file| {
-                file.write_all(&peft::config_json(
-                    &arm.adapter.config,
-                    &arm.adapter.sites,
-                    base_model,
-                ))
+                file.write_all(&peft::config_json(&arm.adapter, base_model))
             })?,
         );
         add(

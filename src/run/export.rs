@@ -41,8 +41,7 @@ fn write_files(
     card: &str,
 ) -> Result<(), FileError> {
     durable::create_file(&folder.join(peft::CONFIG_FILE), |file| {
-        let config = peft::portable(&adapter.config, &adapter.sites);
-        file.write_all(&peft::config_json(&config, &adapter.sites, base_model))
+        file.write_all(&peft::portable_config_json(adapter, base_model))
     })?;
     durable::create_file(&folder.join(peft::TENSOR_FILE), |file| {
         peft::write_tensors(file, adapter)

@@ -8,38 +8,44 @@ use serde_json::{Map, Value, json};
 
 use super::{CONFIG_FILE, PeftError};
 use crate::config::Target;
-use crate::lora::{LoraConfig, Site};
+use crate::lora::{LoraAdapter, LoraConfig, Site};
 use crate::model::config::ModelConfig;
+use crate::model::place::own_name;
 
-/// The last parts of modules' names, each once.
+/// What PEFT finds adapted layers by: the last part of their names, each once. A layer that the model fuses
+/// (`qkv_proj`) is one module with one A.
 fn own_names<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
     let mut names = Vec::new();
-    for own in modules.filter_map(|module| module.rsplit('.').next()) {
-        if !names.contains(&own) {
-            names.push(own);
+    for name in modules.map(|module| own_name(module)) {
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     names
 }
 
-/// The same function in terms that every PEFT computes alike.
+/// The text of `adapter_config.json`. Only fields that every PEFT since 0.5 knows: older versions reject
+/// unknown ones.
+pub fn config_json(adapter: &LoraAdapter, base_model: &Path) -> Vec<u8> {
+    text(&adapter.config, &adapter.sites, base_model)
+}
+
+/// [`config_json`] of the same function in terms that every PEFT computes alike: for a finished adapter.
 ///
 /// With transformers 5, which holds the experts of a layer in one tensor, PEFT joins the adapters of gate and up: twice
 /// the rank and twice alpha, which is right for `alpha / r` and not for rsLoRA's root. And it refuses a dropout on
 /// experts, though a finished adapter has no more use for one.
-pub fn portable(config: &LoraConfig, sites: &[Site]) -> LoraConfig {
-    let mut config = config.clone();
-    if sites.iter().any(|site| site.place.expert.is_some()) {
+pub fn portable_config_json(adapter: &LoraAdapter, base_model: &Path) -> Vec<u8> {
+    let mut config = adapter.config.clone();
+    if adapter.sites.iter().any(|site| site.place.expert.is_some()) {
         config.dropout = 0.0;
         config.alpha = config.scale() * config.rank as f64;
         config.rslora = false;
     }
-    config
+    text(&config, &adapter.sites, base_model)
 }
 
-/// The text of `adapter_config.json`. Only fields that every PEFT since 0.5 knows: older versions reject
-/// unknown ones.
-pub fn config_json(config: &LoraConfig, sites: &[Site], base_model: &Path) -> Vec<u8> {
+fn text(config: &LoraConfig, sites: &[Site], base_model: &Path) -> Vec<u8> {
     let targets = own_names(sites.iter().map(|site| &site.module));
     // PEFT declares lora_alpha as an integer; a whole number is written as one.
     let alpha = if config.alpha.fract() == 0.0 && config.alpha.abs() < 1e15 {
@@ -72,7 +78,7 @@ pub fn config_json(config: &LoraConfig, sites: &[Site], base_model: &Path) -> Ve
     format!("{value:#}\n").into_bytes()
 }
 
-/// Reads `adapter_config.json` alone.
+/// Reads `adapter_config.json` of an adapter for `model`.
 pub fn read_config(dir: &Path, model: &ModelConfig) -> Result<LoraConfig, PeftError> {
     let path = dir.join(CONFIG_FILE);
     let text = std::fs::read(&path).map_err(|source| match source.kind() {

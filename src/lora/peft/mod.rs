@@ -15,7 +15,8 @@ use super::{LoraAdapter, Site};
 use crate::model::config::ModelConfig;
 use tensor_file::{LoadedTensor, NamedTensor, TensorFileError};
 
-pub use adapter_config::{config_json, portable, read_config};
+use adapter_config::read_config;
+pub use adapter_config::{config_json, portable_config_json};
 
 pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const TENSOR_FILE: &str = "adapter_model.safetensors";
@@ -44,7 +45,7 @@ pub enum PeftError {
     )]
     Unsupported { path: PathBuf, field: &'static str, value: String },
     #[error(
-        "{path}: `target_modules` names {module}, which cannot carry an adapter here. On this model adapters sit on {known}."
+        "{path}: `target_modules` names {module}, which cannot carry an adapter in this model. Its adapters sit on {known}: the adapter was made for another model; check the base model."
     )]
     UnknownModule { path: PathBuf, module: String, known: String },
     #[error(transparent)]
@@ -170,8 +171,7 @@ pub fn save(dir: &Path, adapter: &LoraAdapter, base_model: &Path) -> Result<(), 
     };
     std::fs::create_dir_all(dir).map_err(io(dir))?;
     let path = dir.join(CONFIG_FILE);
-    std::fs::write(&path, config_json(&adapter.config, &adapter.sites, base_model))
-        .map_err(io(&path))?;
+    std::fs::write(&path, config_json(adapter, base_model)).map_err(io(&path))?;
     let path = dir.join(TENSOR_FILE);
     let mut out = io::BufWriter::new(std::fs::File::create(&path).map_err(io(&path))?);
     write_tensors(&mut out, adapter).and_then(|()| out.flush()).map_err(io(&path))
