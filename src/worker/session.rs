@@ -244,6 +244,7 @@ fn save_adapter(
         arms,
         events: &events,
         step: state.step,
+        sites: &adapter.sites,
     });
     export(&folder.path, adapter, &folder.record.config.model, &card).map_err(SessionError::failure)
 }
