@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::device::{self, Choice};
+use super::device::{self, AdapterKind, Choice};
 use super::pairs::read_pairs;
 use super::plan::{self, Plan};
 use super::self_test;
@@ -13,6 +13,7 @@ use super::session::{Outside, SessionError};
 use super::split::split;
 use crate::config::{EvalSource, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
+use crate::kernels::pace;
 use crate::lora::{LoraAdapter, peft};
 use crate::model::Model;
 use crate::model::checkpoint::model_hash;
@@ -127,6 +128,11 @@ pub fn prepare(
         // A GPU with a driver that computes wrong gradients trains a wrong model without a word.
         outside.enter("testing the GPU");
         self_test::run(&opened, &choice.label).map_err(SessionError::failure)?;
+        if choice.adapter.as_ref().is_some_and(|adapter| adapter.kind != AdapterKind::Cpu) {
+            // Drivers reset a GPU that works on one submission for seconds; a software adapter has nobody to do so.
+            outside.enter("measuring the GPU");
+            pace::calibrate(&opened);
+        }
     }
     if stopped() {
         return Ok(None);
