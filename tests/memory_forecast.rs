@@ -15,7 +15,14 @@ use dpop_studio::train::Trainer;
 
 mod common;
 
-const MODELS: [&str; 4] = ["llama_gqa_untied", "qwen3_qknorm", "qwen2_bias_tied", "mistral_swa8"];
+const MODELS: [&str; 6] = [
+    "llama_gqa_untied",
+    "qwen3_qknorm",
+    "qwen2_bias_tied",
+    "mistral_swa8",
+    "mixtral_4e_top2",
+    "qwen3_moe",
+];
 
 struct Counting;
 
@@ -65,6 +72,7 @@ struct Case {
     arms: usize,
     precision: BasePrecision,
     streamed: bool,
+    recompute: bool,
 }
 
 fn pairs(case: &Case, vocabulary: usize) -> Vec<TokenizedPair> {
@@ -95,7 +103,12 @@ fn compare(load: impl Fn(LoadOptions) -> Model, case: &Case) -> (usize, u64) {
     let format = quant_format(case.precision);
     let run = || {
         let stream = case.streamed.then(std::env::temp_dir);
-        let model = load(LoadOptions { format, stream, ..LoadOptions::default() });
+        let model = load(LoadOptions {
+            format,
+            stream,
+            recompute: case.recompute,
+            ..LoadOptions::default()
+        });
         let data = pairs(case, model.config.vocab_size);
         let packed = PackedBatch::new(&data);
         let size = PassSize { tokens: packed.tokens(), entries: packed.targets.len() };
@@ -118,6 +131,7 @@ fn compare(load: impl Fn(LoadOptions) -> Model, case: &Case) -> (usize, u64) {
     let input = MemoryInput {
         format,
         streamed: case.streamed,
+        recompute: case.recompute,
         training: size,
         scoring: PassSize::default(),
         arms: case.arms,
@@ -148,6 +162,7 @@ fn the_forecast_is_near_the_peak() {
         arms,
         precision,
         streamed,
+        recompute: false,
     };
     for name in MODELS {
         let folder = common::fixture(&format!("models/{name}"));
@@ -156,31 +171,65 @@ fn the_forecast_is_near_the_peak() {
             let case = small(BasePrecision::F32, streamed, arms);
             close(&format!("{name}, {arms} arms, streamed {streamed}"), compare(load, &case));
         }
+        let case = Case { recompute: true, ..small(BasePrecision::F32, false, 1) };
+        close(&format!("{name}, recomputed"), compare(load, &case));
     }
     // The shapes of the benchmarks; the larger one with one short pair, so that weights decide.
     let stories =
         Case { pairs: 2, prompt: 40, answer: 60, rank: 16, ..small(BasePrecision::F32, false, 1) };
-    for precision in [BasePrecision::F32, BasePrecision::Int8, BasePrecision::Nf4] {
+    for precision in
+        [BasePrecision::F32, BasePrecision::Bf16, BasePrecision::Int8, BasePrecision::Nf4]
+    {
         let load = |options| random([288, 768, 6, 6], options);
         close(&format!("15M, {}", precision.name()), compare(load, &Case { precision, ..stories }));
     }
+    let load = |options| random([288, 768, 6, 6], options);
+    // Many tokens, so that activations decide.
+    let long = Case { pairs: 4, prompt: 100, answer: 100, recompute: true, ..stories };
+    close("15M, recomputed", compare(load, &long));
+    close("15M, kept", compare(load, &Case { recompute: false, ..long }));
     for precision in [BasePrecision::F32, BasePrecision::Nf4] {
         let load = |options| random([768, 2048, 12, 12], options);
         let case = Case { pairs: 1, precision, ..stories };
         close(&format!("110M, {}", precision.name()), compare(load, &case));
     }
+    // Few wide experts as in Mixtral, many narrow ones as in Qwen3-MoE.
+    for (experts, chosen, inner) in [(8, 2, 448), (32, 4, 96)] {
+        let change = serde_json::json!({
+            "architectures": ["Qwen3MoeForCausalLM"], "num_experts": experts,
+            "num_experts_per_tok": chosen, "moe_intermediate_size": inner, "norm_topk_prob": true,
+        });
+        let long = Case { prompt: 200, answer: 100, ..stories };
+        for precision in [BasePrecision::F32, BasePrecision::Nf4] {
+            let load = |options| changed([128, 448, 6, 4], &change, options);
+            let what = format!("{chosen} of {experts} experts, {}", precision.name());
+            close(&what, compare(load, &Case { precision, ..long }));
+        }
+    }
 }
 
 /// A model of random weights: hidden and inner size, layers, heads.
-fn random([hidden, inner, layers, heads]: [usize; 4], options: LoadOptions) -> Model {
+fn random(sizes: [usize; 4], options: LoadOptions) -> Model {
+    changed(sizes, &serde_json::json!({}), options)
+}
+
+/// The same with other fields in its config.json.
+fn changed(
+    [hidden, inner, layers, heads]: [usize; 4],
+    change: &serde_json::Value,
+    options: LoadOptions,
+) -> Model {
     let head_dim = hidden / heads;
-    let config = serde_json::json!({
+    let mut config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 32000,
         "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": heads, "head_dim": head_dim,
         "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "max_position_embeddings": 1024,
         "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu",
     });
+    for (field, value) in change.as_object().unwrap() {
+        config[field] = value.clone();
+    }
     let config = ModelConfig::parse(&config.to_string(), std::path::Path::new("config.json"));
     Model::random(config.unwrap(), &Device::flex(), options, 0, 0.02).unwrap()
 }

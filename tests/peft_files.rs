@@ -57,7 +57,8 @@ fn every_adapter_of_peft_is_read_into_ordered_sites() {
         let expected: Vec<Target> =
             if all { Target::ALL.to_vec() } else { vec![Target::Q, Target::V] };
         assert_eq!(adapter.config.targets, expected);
-        let order: Vec<_> = adapter.sites.iter().map(|site| (site.layer, site.target)).collect();
+        let order: Vec<_> =
+            adapter.sites.iter().map(|site| (site.layer, site.place.target)).collect();
         let wanted: Vec<_> =
             (0..2).flat_map(|layer| expected.iter().map(move |target| (layer, *target))).collect();
         assert_eq!(order, wanted);
@@ -66,8 +67,8 @@ fn every_adapter_of_peft_is_read_into_ordered_sites() {
             let name = format!(
                 "base_model.model.model.layers.{}.{}.{}",
                 site.layer,
-                site.target.parent_name(),
-                site.target.module_name()
+                site.place.target.parent_name(),
+                site.place.target.module_name()
             );
             let (shape, bytes) = &raw[&format!("{name}.lora_B.weight")];
             assert_eq!(shape, &[site.output, 4]);

@@ -43,6 +43,7 @@ fn the_parts_add_up_and_smaller_settings_need_less() {
         &["--rank", "2"],
         &["--base-precision", "int8"],
         &["--weights", "stream"],
+        &["--recompute", "on"],
         &["--max-length", "64"],
     ] {
         let options = [&["--batch-pairs", "4", "--micro-batch-pairs", "4"], less].concat();
@@ -60,6 +61,9 @@ fn people_read_the_same() {
     }
 }
 
+/// Nothing is left to `auto`.
+const FIXED: [&str; 4] = ["--weights", "resident", "--recompute", "off"];
+
 /// The limit lies between what the run needs and what a smaller micro-batch needs.
 #[test]
 fn a_run_that_cannot_fit_is_refused_and_the_remedy_works() {
@@ -68,8 +72,7 @@ fn a_run_that_cannot_fit_is_refused_and_the_remedy_works() {
     let whole = gib(&json(&sized("4"))["total"]);
     let small = gib(&json(&sized("1"))["total"]);
     let limit = format!("{}", (whole + small) / 2.0);
-    let planned =
-        json(&[&sized("4")[..], &["--weights", "resident", "--memory-limit", &limit]].concat());
+    let planned = json(&[&sized("4")[..], &FIXED, &["--memory-limit", &limit]].concat());
     assert_eq!(planned["fits"], false);
     let remedies = planned["remedies"].as_array().unwrap();
     assert!(remedies.iter().any(|r| r["options"] == "--micro-batch-pairs 1"), "{remedies:?}");
@@ -80,7 +83,7 @@ fn a_run_that_cannot_fit_is_refused_and_the_remedy_works() {
         let mut command = program(["train", "--device", "cpu", "--probe-pairs", "4"]);
         command.arg("--model").arg(demo_model()).arg("--data").arg(demo_pairs());
         command.arg("--run").arg(&path).args(sized(micro));
-        command.args(["--steps", "1", "--weights", "resident", "--memory-limit", &limit]);
+        command.args(["--steps", "1", "--memory-limit", &limit]).args(FIXED);
         command
     };
     let message = refused(start("4"));
@@ -97,8 +100,11 @@ fn a_run_that_cannot_fit_is_refused_and_the_remedy_works() {
 fn auto_streams_what_does_not_fit() {
     let root = tempfile::tempdir().unwrap();
     // One pair at a time, so that weights are most of the need.
-    let options =
-        ["--micro-batch-pairs", "1", "--max-length", "64", "--rank", "1", "--twin", "none"];
+    let options = [
+        &["--micro-batch-pairs", "1", "--max-length", "64", "--rank", "1", "--twin", "none"][..],
+        &["--recompute", "off"],
+    ]
+    .concat();
     let gib = |bytes: &Value| bytes.as_u64().unwrap() as f64 / (1u64 << 30) as f64;
     let resident = gib(&json(&options)["total"]);
     let streamed = gib(&json(&[&options[..], &["--weights", "stream"]].concat())["total"]);
@@ -112,7 +118,7 @@ fn auto_streams_what_does_not_fit() {
         let path = root.path().join(name);
         let mut command = program(["train", "--device", "cpu", "--probe-pairs", "4"]);
         command.arg("--model").arg(demo_model()).arg("--data").arg(demo_pairs());
-        command.arg("--run").arg(&path).args(options).env("DPOP_STUDIO_RUNS", root.path());
+        command.arg("--run").arg(&path).args(&options).env("DPOP_STUDIO_RUNS", root.path());
         command.args(["--steps", "2", "--json", "--memory-limit", limit]);
         let ran = run(command);
         assert_eq!(ran.code, Some(0), "{}", ran.stderr);
@@ -120,6 +126,38 @@ fn auto_streams_what_does_not_fit() {
             |event| matches!(event, Event::Warning { message } if message.contains("streamed")),
         );
         assert_eq!(told, name == "streamed");
+        adapters.push(std::fs::read(path.join("adapter/adapter_model.safetensors")).unwrap());
+    }
+    assert_eq!(adapters[0], adapters[1]);
+}
+
+/// Where the activations do not fit, `auto` computes blocks again, says so, and trains the same adapter.
+#[test]
+fn auto_recomputes_what_does_not_fit() {
+    let root = tempfile::tempdir().unwrap();
+    let options = ["--batch-pairs", "4", "--micro-batch-pairs", "4", "--twin", "none"];
+    let gib = |bytes: &Value| bytes.as_u64().unwrap() as f64 / (1u64 << 30) as f64;
+    let kept = gib(&json(&options)["total"]);
+    let again = gib(&json(&[&options[..], &["--recompute", "on"]].concat())["total"]);
+    assert!(again < 0.7 * kept, "{again} of {kept}");
+    let limit = format!("{}", (kept + again) / 2.0);
+    let planned = json(&[&options[..], &["--memory-limit", &limit]].concat());
+    assert_eq!((&planned["recompute"], &planned["weights"]), (&true.into(), &"resident".into()));
+    assert_eq!(planned["fits"], true);
+
+    let mut adapters = Vec::new();
+    for (name, limit) in [("again", limit.as_str()), ("kept", "0")] {
+        let path = root.path().join(name);
+        let mut command = program(["train", "--device", "cpu", "--probe-pairs", "4"]);
+        command.arg("--model").arg(demo_model()).arg("--data").arg(demo_pairs());
+        command.arg("--run").arg(&path).args(options).args(["--dropout", "0.1"]);
+        command.args(["--steps", "2", "--json", "--memory-limit", limit]);
+        let ran = run(command);
+        assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+        let told = ran.events().iter().any(
+            |event| matches!(event, Event::Warning { message } if message.contains("computed again")),
+        );
+        assert_eq!(told, name == "again");
         adapters.push(std::fs::read(path.join("adapter/adapter_model.safetensors")).unwrap());
     }
     assert_eq!(adapters[0], adapters[1]);

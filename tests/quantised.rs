@@ -3,6 +3,7 @@
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
 use dpop_studio::kernels::{HostMatrix, Weight};
+use dpop_studio::model::{LoadOptions, Model};
 use dpop_studio::quant::{NF4, QuantFormat, QuantMatrix};
 
 mod common;
@@ -60,10 +61,16 @@ fn close(what: &str, got: &[f32], want: &[f64]) {
     }
 }
 
+/// Many rows at a time as in training, and few as in generation.
 #[test]
 fn products_are_those_of_the_decoded_matrix() {
+    products(70);
+    products(3);
+}
+
+fn products(n: usize) {
     // Rows and columns that fill no tile, no block and no word.
-    let (n, rows, cols) = (70, 131, 100);
+    let (rows, cols) = (131, 100);
     let w = normal(rows * cols, 1);
     let x = normal(n * cols, 2);
     let dy = normal(n * rows, 3);
@@ -95,7 +102,7 @@ fn rows_are_looked_up_across_parts() {
     let (rows, cols) = (77, 36);
     let w = normal(rows * cols, 5);
     let ids = [0i32, 76, 39, 40, 3, 3];
-    for format in [None, Some(QuantFormat::Int8), Some(QuantFormat::Nf4)] {
+    for format in [None].into_iter().chain(QuantFormat::ALL.map(Some)) {
         let decoded =
             format.map_or(w.clone(), |format| QuantMatrix::encode(&w, rows, cols, format).decode());
         let want: Vec<f32> = ids
@@ -137,7 +144,9 @@ fn errors_stay_within_half_a_step() {
         let decoded = QuantMatrix::encode(&w, rows, cols, format).decode();
         let mut squares = (0.0, 0.0);
         for (row, got) in w.chunks(cols).zip(decoded.chunks(cols)) {
-            for (block, got) in row.chunks(format.block()).zip(got.chunks(format.block())) {
+            // 16-bit floats round each weight by itself.
+            let block = if format.bits() == 16 { 1 } else { format.block() };
+            for (block, got) in row.chunks(block).zip(got.chunks(block)) {
                 let top = block.iter().fold(0.0f32, |m, v| m.max(v.abs()));
                 // The widest gap between two neighbouring values, in units of the largest weight. Int4 reaches
                 // 7/8 of it on one side only.
@@ -147,9 +156,12 @@ fn errors_stay_within_half_a_step() {
                     QuantFormat::Nf4 => {
                         NF4.windows(2).map(|v| v[1] - v[0]).fold(0.0, f32::max) / 2.0
                     }
+                    QuantFormat::Bf16 => 0.5 / 128.0,
+                    QuantFormat::F16 => 0.5 / 1024.0,
                 };
                 for (&a, &b) in block.iter().zip(got) {
-                    let bound = top * (half_step + 1e-3);
+                    let scale_error = if format.bits() == 16 { 0.0 } else { 1e-3 };
+                    let bound = top * (half_step + scale_error);
                     assert!((a - b).abs() <= bound, "{}: {a} became {b}", format.name());
                     squares.0 += f64::from((a - b).powi(2));
                     squares.1 += f64::from(a.powi(2));
@@ -162,6 +174,8 @@ fn errors_stay_within_half_a_step() {
             QuantFormat::Int8 => 0.006,
             QuantFormat::Int4 => 0.09,
             QuantFormat::Nf4 => 0.1,
+            QuantFormat::Bf16 => 0.002,
+            QuantFormat::F16 => 0.0003,
         };
         assert!(relative < promised, "{}: {relative}", format.name());
     }
@@ -175,7 +189,27 @@ fn odd_blocks_survive() {
         assert_eq!(zeros.decode(), vec![0.0; 33]);
         let one = QuantMatrix::encode(&[-3.5], 1, 1, format).decode();
         assert!((one[0] + 3.5).abs() < 3.5e-3, "{}: {one:?}", format.name());
+        let huge = QuantMatrix::encode(&[1e5, 1.0], 1, 2, QuantFormat::F16).decode();
+        assert_eq!(huge, [65504.0, 1.0]);
         let tiny = QuantMatrix::encode(&[1e-12; 40], 1, 40, format).decode();
         assert!(tiny.iter().all(|v| v.is_finite()));
+    }
+}
+
+/// A checkpoint in 16 bits that stays in them is the checkpoint.
+#[test]
+fn a_checkpoint_in_its_own_precision_loses_nothing() {
+    for (name, format) in [("llama_bf16", QuantFormat::Bf16), ("llama_f16", QuantFormat::F16)] {
+        let folder = common::fixture(&format!("models/{name}"));
+        let ids: Vec<u32> = (3..40).collect();
+        let logits = |format| {
+            let options = LoadOptions { format, ..LoadOptions::default() };
+            let model = Model::load(&folder, &Device::flex(), options).unwrap();
+            values(model.logits(&ids, None).unwrap())
+        };
+        let (full, half) = (logits(None), logits(Some(format)));
+        let worst = full.iter().zip(&half).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // The same numbers in another order of summation: panels instead of the whole matrix.
+        assert!(worst < 1e-5, "{name}: {worst}");
     }
 }

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dpop_studio::config::{
-    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, StopRule, StopRules,
-    Target, WeightPlace,
+    BasePrecision, Budget, EvalSource, ObjectiveKind, Recompute, RunConfig, Schedule, StopRule,
+    StopRules, Target, WeightPlace,
 };
 use dpop_studio::run::events::{self, EventLog};
 use dpop_studio::run::folder::{
@@ -47,6 +47,7 @@ fn config() -> RunConfig {
         device: "cpu".into(),
         base_precision: BasePrecision::F32,
         weights: WeightPlace::Resident,
+        recompute: Recompute::Off,
         memory_limit: None,
         seed: 1 << 53,
         shuffle: true,

@@ -1,4 +1,5 @@
-//! Does a model whose blocks come to the device one by one compute the same bits as one that stays there?
+//! Does a model whose blocks come to the device one by one, or are computed twice, compute the same bits as one that
+//! stays there?
 
 use burn::tensor::Device;
 use dpop_studio::config::Target;
@@ -49,9 +50,11 @@ fn streamed_is_resident_to_the_bit() {
     let mut devices = vec![Device::flex()];
     devices.extend(common::gpu());
     for device in devices {
-        for name in ["llama_gqa_untied", "qwen3_qknorm", "llama_bf16"] {
+        for name in ["llama_gqa_untied", "qwen3_qknorm", "llama_bf16", "mixtral_4e_top2"] {
             let folder = common::fixture(&format!("models/{name}"));
-            for format in [None, Some(QuantFormat::Int8), Some(QuantFormat::Nf4)] {
+            for format in
+                [None, Some(QuantFormat::Bf16), Some(QuantFormat::Int8), Some(QuantFormat::Nf4)]
+            {
                 let load = |stream| {
                     let options = LoadOptions { format, stream, ..LoadOptions::default() };
                     Model::load(&folder, &device, options).unwrap()
@@ -71,6 +74,31 @@ fn streamed_is_resident_to_the_bit() {
         }
     }
     assert_eq!(std::fs::read_dir(scratch.path()).unwrap().count(), 0, "a file is left behind");
+}
+
+#[test]
+fn a_recomputed_block_is_the_kept_one_to_the_bit() {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut devices = vec![Device::flex()];
+    devices.extend(common::gpu());
+    for device in devices {
+        for (name, format) in [
+            ("llama_gqa_untied", None),
+            ("qwen3_qknorm", Some(QuantFormat::Int8)),
+            ("qwen3_moe", Some(QuantFormat::Nf4)),
+        ] {
+            let folder = common::fixture(&format!("models/{name}"));
+            let load = |recompute, stream| {
+                let options = LoadOptions { format, recompute, stream, ..LoadOptions::default() };
+                step(&Model::load(&folder, &device, options).unwrap())
+            };
+            let kept = load(false, None);
+            assert!(kept.1.iter().any(|g| g.abs() > 1e-4), "{name}: no gradient to compare");
+            assert_eq!(load(true, None), kept, "{name}, {device:?}");
+            let stream = Some(scratch.path().to_path_buf());
+            assert_eq!(load(true, stream), kept, "{name}, streamed, {device:?}");
+        }
+    }
 }
 
 #[test]

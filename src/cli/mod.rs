@@ -6,6 +6,7 @@ mod args;
 mod devices;
 mod export;
 mod forecast_text;
+mod generate;
 mod inspect;
 mod logprobs;
 mod output;
@@ -14,6 +15,7 @@ mod presets;
 mod progress;
 mod report;
 mod review;
+mod stop_text;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -44,6 +46,7 @@ pub fn main(window: Option<OpenWindow>) -> ExitCode {
         None => open_window(window, cli.paths).map(|()| 0),
         Some(Command::Train(args)) => train::run(*args),
         Some(Command::Logprobs(args)) => logprobs::run(&args).map(|()| 0),
+        Some(Command::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Command::Inspect(args)) => inspect::run(&args).map(|()| 0),
         Some(Command::Report(args)) => report::run(&args).map(|()| 0),
         Some(Command::Export(args)) => export::run(&args).map(|()| 0),

@@ -2,6 +2,7 @@
 
 use super::args::PlanArgs;
 use super::output::{CliError, Out};
+use crate::config::WeightPlace;
 use crate::worker::plan::{Plan, bytes_text};
 use crate::worker::prepare;
 
@@ -25,13 +26,10 @@ fn lines(plan: &Plan) -> Vec<String> {
     let mut lines = vec![
         format!("device       {}", plan.device),
         format!(
-            "base         {}, {}",
+            "base         {}, {}{}",
             plan.base_precision.name(),
-            if plan.weights == crate::config::WeightPlace::Stream {
-                "streamed"
-            } else {
-                "resident"
-            }
+            if plan.weights == WeightPlace::Stream { "streamed" } else { "resident" },
+            if plan.recompute { ", blocks recomputed" } else { "" }
         ),
         format!(
             "largest pass {} pairs, {} tokens, {} of them predicted",

@@ -7,7 +7,9 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::{BasePrecision, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace, field};
+use super::{
+    BasePrecision, ObjectiveKind, Recompute, RunConfig, Schedule, Target, WeightPlace, field,
+};
 
 /// What an absent option means.
 ///
@@ -152,6 +154,9 @@ pub struct RunDraft {
     #[arg(long, value_enum, help = help("weights"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<WeightPlace>,
+    #[arg(long, value_enum, help = help("recompute"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub recompute: Option<Recompute>,
     #[arg(long, value_name = "GIB", help = help("memory_limit"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<f64>,
@@ -293,6 +298,7 @@ impl RunDraft {
             learning_rate: self.learning_rate.or(other.learning_rate),
             base_precision: self.base_precision.or(other.base_precision),
             weights: self.weights.or(other.weights),
+            recompute: self.recompute.or(other.recompute),
             memory_limit: self.memory_limit.or(other.memory_limit),
             schedule: self.schedule.or(other.schedule),
             warmup_steps: self.warmup_steps.or(other.warmup_steps),

@@ -138,9 +138,9 @@ pub const FIELDS: &[Field] = &[
         "--base-precision",
         "Base weights",
         "",
-        "How the frozen weights are stored on the device: f32, int8, int4 or nf4; fewer bits need less memory",
+        "How the frozen weights are stored on the device: f32, bf16, f16, int8, int4 or nf4; fewer bits need less memory",
     )
-    .remedy("Choose f32, int8, int4 or nf4"),
+    .remedy("Choose f32, bf16, f16, int8, int4 or nf4"),
     option(
         Card::Model,
         "weights",
@@ -150,6 +150,16 @@ pub const FIELDS: &[Field] = &[
         "resident on the device, stream (block by block when they compute), or auto (resident if they fit)",
     )
     .remedy("Choose auto, resident or stream"),
+    option(
+        Card::Model,
+        "recompute",
+        "--recompute",
+        "Recompute blocks",
+        "",
+        "Compute each block again on the way back instead of keeping its activations: a third more work, \
+             far less memory, the same result; auto (where they do not fit), off or on",
+    )
+    .remedy("Choose auto, off or on"),
     option(
         Card::Model,
         "memory_limit",

@@ -70,12 +70,14 @@ impl Target {
         }
     }
 
+    /// Whether it belongs to the MLP, of which a mixture of experts has many.
+    pub fn is_mlp(self) -> bool {
+        matches!(self, Target::Gate | Target::Up | Target::Down)
+    }
+
     /// The module's parent in a decoder layer: `self_attn` or `mlp`.
     pub fn parent_name(self) -> &'static str {
-        match self {
-            Target::Q | Target::K | Target::V | Target::O => "self_attn",
-            Target::Gate | Target::Up | Target::Down => "mlp",
-        }
+        if self.is_mlp() { "mlp" } else { "self_attn" }
     }
 }
 
@@ -94,6 +96,10 @@ pub enum Schedule {
 pub enum BasePrecision {
     #[default]
     F32,
+    /// 16 bits, the exponent of f32 and 8 bits of precision: what most checkpoints hold
+    Bf16,
+    /// 16 bits, 11 of precision
+    F16,
     /// 8-bit integers
     Int8,
     /// 4-bit integers
@@ -107,6 +113,8 @@ impl BasePrecision {
     pub fn name(self) -> &'static str {
         match self {
             BasePrecision::F32 => "f32",
+            BasePrecision::Bf16 => "bf16",
+            BasePrecision::F16 => "f16",
             BasePrecision::Int8 => "int8",
             BasePrecision::Int4 => "int4",
             BasePrecision::Nf4 => "nf4",
@@ -134,6 +142,30 @@ impl WeightPlace {
             WeightPlace::Auto => "auto",
             WeightPlace::Resident => "resident",
             WeightPlace::Stream => "stream",
+        }
+    }
+}
+
+/// What the backward pass finds of a block's forward pass (gradient checkpointing, arXiv 1604.06174).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Recompute {
+    /// Off where the activations fit, else on
+    #[default]
+    Auto,
+    /// All activations are kept
+    Off,
+    /// Each block's input is kept, and the block computed once more on the way back
+    On,
+}
+
+impl Recompute {
+    /// The name in run.json and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Recompute::Auto => "auto",
+            Recompute::Off => "off",
+            Recompute::On => "on",
         }
     }
 }
@@ -266,6 +298,7 @@ pub struct RunConfig {
     pub device: String,
     pub base_precision: BasePrecision,
     pub weights: WeightPlace,
+    pub recompute: Recompute,
     /// Memory (GiB) that the run may use on its device; `None` (0 in run.json): what the system says is free.
     pub memory_limit: Option<f64>,
     pub seed: u64,

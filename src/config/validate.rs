@@ -104,6 +104,7 @@ impl RunDraft {
             device: self.device(c),
             base_precision: self.base_precision.unwrap_or_default(),
             weights: self.weights.unwrap_or_default(),
+            recompute: self.recompute.unwrap_or_default(),
             memory_limit: self
                 .memory_limit
                 .map(|limit| c.real("memory_limit", limit))
@@ -298,6 +299,7 @@ impl From<&RunConfig> for RunDraft {
             device: Some(config.device.clone()),
             base_precision: Some(config.base_precision),
             weights: Some(config.weights),
+            recompute: Some(config.recompute),
             memory_limit: Some(config.memory_limit.unwrap_or(0.0)),
             seed: Some(config.seed),
             shuffle: Some(config.shuffle),

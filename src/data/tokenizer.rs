@@ -48,6 +48,7 @@ pub struct Tokenizer {
     template: Option<ChatTemplate>,
     eos_token: String,
     eos_id: u32,
+    end_ids: Vec<u32>,
     vocab_size: usize,
     /// Rows of the model's embedding, from config.json.
     model_vocab: Option<usize>,
@@ -104,12 +105,25 @@ impl Tokenizer {
         let template = ChatTemplate::from_config(&config, jinja.as_deref())
             .map_err(|source| TokenizerError::Template { folder: model_dir.to_owned(), source })?;
         let model_config = read_json(&model_dir.join("config.json"))?;
-        let (eos_token, eos_id) = find_eos(model_dir, &inner, &config, &model_config)?;
+        let generation = read_json(&model_dir.join("generation_config.json"))?;
+        let configs = [&generation, &model_config];
+        let (eos_token, eos_id) = find_eos(model_dir, &inner, &config, configs)?;
+        let mut end_ids = vec![eos_id];
+        end_ids.extend(configs.into_iter().flat_map(eos_ids).filter(|&id| id != eos_id));
         let vocab = inner.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |id| *id as usize + 1);
         let byte_level = bytes.windows(11).any(|w| w == b"\"ByteLevel\"");
         let model_vocab = model_config.get("vocab_size").and_then(Json::as_u64).map(|n| n as usize);
-        Ok(Self { inner, template, eos_token, eos_id, vocab_size, model_vocab, byte_level })
+        Ok(Self {
+            inner,
+            template,
+            eos_token,
+            eos_id,
+            end_ids,
+            vocab_size,
+            model_vocab,
+            byte_level,
+        })
     }
 
     /// Token ids of `text`; `add_special` adds what the tokenizer puts around a text (BOS).
@@ -136,6 +150,12 @@ impl Tokenizer {
 
     pub fn eos_id(&self) -> u32 {
         self.eos_id
+    }
+
+    /// Tokens that end a generated text: the end-of-sequence token, and those that generation_config.json and config.json
+    /// name.
+    pub fn end_ids(&self) -> &[u32] {
+        &self.end_ids
     }
 
     /// The highest id of the tokenizer plus one. A model's embedding may have more rows.
@@ -399,7 +419,7 @@ fn find_eos(
     folder: &Path,
     inner: &tokenizers::Tokenizer,
     config: &Json,
-    model_config: &Json,
+    configs: [&Json; 2],
 ) -> Result<(String, u32), TokenizerError> {
     let special = read_json(&folder.join("special_tokens_map.json"))?;
     let named =
@@ -411,17 +431,24 @@ fn find_eos(
         })?;
         return Ok((token.to_owned(), id));
     }
-    let generation = read_json(&folder.join("generation_config.json"))?;
-    [&generation, model_config]
+    configs
         .into_iter()
         .filter_map(|config| {
-            let id = config.get("eos_token_id")?;
-            let id = id.as_u64().or_else(|| id.as_array()?.first()?.as_u64())?;
-            let id = u32::try_from(id).ok()?;
+            let id = *eos_ids(config).first()?;
             Some((inner.id_to_token(id)?, id))
         })
         .next()
         .ok_or_else(|| TokenizerError::NoEos(folder.to_owned()))
+}
+
+/// `eos_token_id`: one id or a list.
+fn eos_ids(config: &Json) -> Vec<u32> {
+    let id = |id: &Json| id.as_u64().and_then(|id| u32::try_from(id).ok());
+    match config.get("eos_token_id") {
+        Some(Json::Array(ids)) => ids.iter().filter_map(id).collect(),
+        Some(one) => id(one).into_iter().collect(),
+        None => Vec::new(),
+    }
 }
 
 fn missing_hint(folder: &Path) -> &'static str {

@@ -3,8 +3,8 @@
 use burn::tensor::{Device, Tensor, TensorData};
 
 use super::{LoraAdapter, Site};
-use crate::model::block::BlockGrads;
 use crate::model::linear::LowRank;
+use crate::model::updates::{BlockGrads, BlockUpdates};
 use crate::model::{Updates, read};
 
 /// Seed of one site's dropout mask in one step.
@@ -18,19 +18,18 @@ impl LoraAdapter {
         let scale = self.config.scale() as f32;
         let probability = self.config.dropout as f32;
         let seed = dropout_seed.filter(|_| probability > 0.0);
-        let mut blocks: Vec<_> = (0..num_layers).map(|_| Default::default()).collect();
+        let mut blocks: Vec<_> = (0..num_layers).map(|_| BlockUpdates::new()).collect();
         for (i, site) in self.sites.iter().enumerate() {
-            let Some(block): Option<&mut [Option<LowRank>; 7]> = blocks.get_mut(site.layer) else {
-                continue;
-            };
+            let Some(block) = blocks.get_mut(site.layer) else { continue };
             let (a, b) = self.parts(site);
             let r = self.config.rank;
-            block[site.target as usize] = Some(LowRank {
+            let update = LowRank {
                 a: Tensor::from_data(TensorData::new(a.to_vec(), [r, site.input]), device),
                 b: Tensor::from_data(TensorData::new(b.to_vec(), [site.output, r]), device),
                 scale,
                 dropout: seed.map(|seed| (probability, mask_seed(seed, i))),
-            });
+            };
+            block.insert(site.place, update);
         }
         Updates(blocks)
     }
@@ -42,9 +41,9 @@ impl LoraAdapter {
     pub fn read_grads(&self, mut grads: Vec<BlockGrads>) -> anyhow::Result<Vec<f32>> {
         let mut parts = Vec::with_capacity(2 * self.sites.len());
         for site in &self.sites {
-            let taken = grads.get_mut(site.layer).and_then(|g| g[site.target as usize].take());
+            let taken = grads.get_mut(site.layer).and_then(|block| block.remove(&site.place));
             let Some(site_grads) = taken else {
-                anyhow::bail!("layer {} {} got no gradient", site.layer, site.target.module_name());
+                anyhow::bail!("{} got no gradient", site.module);
             };
             parts.push(site_grads.a.reshape([self.config.rank * site.input]));
             parts.push(site_grads.b.reshape([self.config.rank * site.output]));

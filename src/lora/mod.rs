@@ -8,6 +8,7 @@ use rand_pcg::Pcg64Mcg;
 
 use crate::config::Target;
 use crate::model::config::ModelConfig;
+use crate::model::place::{LinearSpec, Place};
 
 /// Hyper-parameters of an adapter (PEFT's `adapter_config.json`).
 #[derive(Clone, Debug, PartialEq)]
@@ -31,15 +32,17 @@ impl LoraConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
     pub layer: usize,
-    pub target: Target,
+    pub place: Place,
+    /// The layer's module name in the base model: `model.layers.0.self_attn.q_proj`.
+    pub module: String,
     pub input: usize,
     pub output: usize,
     /// Offset of A in the flat buffer; B follows it.
     pub offset: usize,
 }
 
-/// Trainable parameters of one arm: every `A` then `B`, site after site (layers ascending, targets in the
-/// order of `Target::ALL`), in one flat buffer, so that the optimiser, the gradient norm and checkpoints see
+/// Trainable parameters of one arm: every `A` then `B`, site after site (layers ascending, each in the
+/// order of `ModelConfig::linears`), in one flat buffer, so that the optimiser, the gradient norm and checkpoints see
 /// one vector.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LoraAdapter {
@@ -54,9 +57,12 @@ impl LoraAdapter {
         let mut sites = Vec::new();
         let mut offset = 0;
         for layer in 0..model.num_layers {
-            for target in Target::ALL.into_iter().filter(|t| config.targets.contains(t)) {
-                let (output, input) = model.linear_shape(target);
-                sites.push(Site { layer, target, input, output, offset });
+            for linear in model.linears(layer) {
+                let LinearSpec { place, module, output, input, .. } = linear;
+                if !model.together(place.target).iter().any(|t| config.targets.contains(t)) {
+                    continue;
+                }
+                sites.push(Site { layer, place, module, input, output, offset });
                 offset += config.rank * (input + output);
             }
         }

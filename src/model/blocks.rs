@@ -22,12 +22,12 @@ impl Blocks {
     /// Passes a value through every block in turn; `compute` also gets the block's layer.
     ///
     /// # Errors
-    /// When a streamed block cannot be read.
+    /// Those of `compute`, and when a streamed block cannot be read.
     pub fn fold<T>(
         &self,
         order: Order,
         start: T,
-        mut compute: impl FnMut(T, usize, &Block) -> T,
+        mut compute: impl FnMut(T, usize, &Block) -> Result<T, ModelError>,
     ) -> Result<T, ModelError> {
         let layers = |count: usize| -> Box<dyn Iterator<Item = usize>> {
             match order {
@@ -39,7 +39,7 @@ impl Blocks {
         match self {
             Blocks::Resident(blocks) => {
                 for layer in layers(blocks.len()) {
-                    value = compute(value, layer, &blocks[layer]);
+                    value = compute(value, layer, &blocks[layer])?;
                 }
             }
             Blocks::Streamed(loader) => {
@@ -50,7 +50,7 @@ impl Blocks {
                         Some(block) => block,
                         None => loader.block(layer)?,
                     };
-                    value = compute(value, layer, &block);
+                    value = compute(value, layer, &block)?;
                     // A GPU only queued that work: the next block uploads meanwhile.
                     ahead = layers.peek().map(|&next| loader.block(next)).transpose()?;
                 }

@@ -2,16 +2,16 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::block::{BlockGrads, BlockSaved, BlockUpdates, Context};
+use super::attention::Context;
+use super::block::BlockSaved;
 use super::blocks::{Blocks, Order};
+use super::cache::Cache;
 use super::config::{ModelConfig, Rope};
 use super::error::ModelError;
-use super::layout::{PackedBatch, PairEntries};
-use crate::data::pair::TokenizedPair;
-use crate::kernels::{
-    SPAN_COLUMNS, Weight, head_log_probs, head_log_probs_grad, rms_norm, rms_norm_backward,
-    scatter_entries,
-};
+use super::layout::{Continuation, PackedBatch, PairEntries};
+use super::norm::Norm;
+use super::updates::{BlockGrads, BlockUpdates};
+use crate::kernels::{SPAN_COLUMNS, Weight, combine_rows, head_log_probs, head_log_probs_grad};
 
 /// A Llama-family language model on one device, frozen.
 pub struct Model {
@@ -20,9 +20,11 @@ pub struct Model {
     /// `[V, D]`
     pub(super) embedding: Weight,
     pub(super) blocks: Blocks,
-    pub(super) norm: Tensor<1>,
+    pub(super) norm: Norm,
     /// `[V, D]`; the embedding itself where the two are tied.
     pub(super) head: Weight,
+    /// Whether the backward pass computes each block again from its input.
+    pub(super) recompute: bool,
 }
 
 /// The trainable updates of the whole model on its device, a block's after the other.
@@ -37,9 +39,16 @@ pub struct DeviceBatch {
     map: Tensor<2, Int>,
 }
 
+/// What one block leaves for the backward pass.
+enum Kept {
+    Activations(Box<BlockSaved>),
+    /// `[N, D]`
+    Input(Tensor<2>),
+}
+
 /// Activations of one forward pass; consumed by the backward pass.
 pub struct Saved {
-    blocks: Vec<BlockSaved>,
+    blocks: Vec<Kept>,
     /// `d logp_e / d x` by the last block's output at the entry's token, `[E, D]`.
     entry_grads: Tensor<2>,
 }
@@ -96,10 +105,11 @@ fn int_tensor<const D: usize>(
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
-/// Tables of `[N, head_dim / 2]` for the given positions.
-fn rope_tables(rope: &Rope, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
-    let angles =
-        positions.iter().flat_map(|&p| rope.inv_freq.iter().map(move |&f| f64::from(p as f32 * f)));
+/// Tables of `[N, half]` for the batch's positions.
+fn rope_tables(rope: &Rope, batch: &PackedBatch) -> (Vec<f32>, Vec<f32>) {
+    let angles = batch.positions.iter().zip(&batch.lengths).flat_map(|(&p, &length)| {
+        rope.inv_freq(length).iter().map(move |&f| f64::from(p as f32 * f))
+    });
     let scale = f64::from(rope.attention_scaling);
     angles.map(|a| ((a.cos() * scale) as f32, (a.sin() * scale) as f32)).unzip()
 }
@@ -109,8 +119,8 @@ impl Model {
     pub fn upload(&self, batch: &PackedBatch) -> DeviceBatch {
         let device = &self.device;
         let (n, e) = (batch.tokens(), batch.targets.len());
-        let half = self.config.head_dim / 2;
-        let (cos, sin) = rope_tables(&self.config.rope, &batch.positions);
+        let half = self.config.rope.inv_freq.len();
+        let (cos, sin) = rope_tables(&self.config.rope, batch);
         let context = Context {
             cos: Tensor::from_data(TensorData::new(cos, [n, half]), device),
             sin: Tensor::from_data(TensorData::new(sin, [n, half]), device),
@@ -134,14 +144,19 @@ impl Model {
         &self,
         batch: &DeviceBatch,
         updates: Option<&Updates>,
+        mut cache: Option<&mut Cache>,
         mut keep: impl FnMut(BlockSaved),
     ) -> Result<Tensor<2>, ModelError> {
-        let x = self.embedding.rows(&batch.ids); // [N, D]
+        let mut x = self.embedding.rows(&batch.ids); // [N, D]
+        if self.config.embedding_scale != 1.0 {
+            x = x * self.config.embedding_scale;
+        }
         let x = self.blocks.fold(Order::Forward, x, |x, layer, block| {
             let own = updates.map(|all| &all.0[layer]);
-            let (next, saved) = block.forward(x, &batch.context, own);
+            let cache = cache.as_deref_mut().map(|cache| cache.layer(layer));
+            let (next, saved) = block.forward(x, &batch.context, own, cache)?;
             keep(saved);
-            next
+            Ok(next)
         })?;
         Ok(x.select(0, batch.entry_rows.clone()))
     }
@@ -165,9 +180,10 @@ impl Model {
         batch: &DeviceBatch,
         updates: Option<&Updates>,
     ) -> Result<(Tensor<2>, Tensor<1>), ModelError> {
-        let x = self.hidden(batch, updates, drop)?;
-        let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
-        let logps = head_log_probs(&h, &self.head, &batch.targets);
+        let x = self.hidden(batch, updates, None, drop)?;
+        let h = self.norm.forward(&x);
+        let softcap = self.config.logit_softcap;
+        let logps = head_log_probs(&h, &self.head, &batch.targets, softcap);
         Ok((h, logps))
     }
 
@@ -178,11 +194,17 @@ impl Model {
         updates: &Updates,
     ) -> Result<(Tensor<1>, Saved), ModelError> {
         let mut blocks = Vec::with_capacity(self.config.num_layers);
-        let x = self.hidden(batch, Some(updates), |saved| blocks.push(saved))?;
-        let eps = self.config.rms_norm_eps;
-        let h = rms_norm(&x, &self.norm, eps); // [E, D]
-        let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets);
-        let entry_grads = rms_norm_backward(&x, &self.norm, grads, eps);
+        let x = self.hidden(batch, Some(updates), None, |saved| {
+            blocks.push(if self.recompute {
+                Kept::Input(saved.into_input())
+            } else {
+                Kept::Activations(Box::new(saved))
+            });
+        })?;
+        let h = self.norm.forward(&x); // [E, D]
+        let softcap = self.config.logit_softcap;
+        let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets, softcap);
+        let entry_grads = self.norm.backward(&x, grads);
         Ok((logps, Saved { blocks, entry_grads }))
     }
 
@@ -196,33 +218,43 @@ impl Model {
     ) -> Result<Vec<BlockGrads>, ModelError> {
         let weights = TensorData::new(weights.to_vec(), [weights.len()]);
         let weights: Tensor<1> = Tensor::from_data(weights, &self.device);
-        let dx = scatter_entries(saved.entry_grads, weights, &batch.map); // [N, D]
+        let dx = combine_rows(saved.entry_grads, weights, &batch.map); // [N, D]
         let mut grads = Vec::with_capacity(self.config.num_layers);
         self.blocks.fold(Order::Backward, dx, |dx, layer, block| {
-            let Some(saved) = saved.blocks.pop() else { return dx };
-            let (next, own) = block.backward(saved, dx, &batch.context, &updates.0[layer]);
+            let Some(kept) = saved.blocks.pop() else { return Ok(dx) };
+            let (context, own) = (&batch.context, &updates.0[layer]);
+            let saved = match kept {
+                Kept::Activations(saved) => *saved,
+                Kept::Input(x) => block.forward(x, context, Some(own), None)?.1,
+            };
+            let (next, own) = block.backward(saved, dx, context, own);
             grads.push(own);
-            next
+            Ok(next)
         })?;
         grads.reverse();
         Ok(grads)
     }
 
-    /// Logits `[N, V]` at every token of one plain sequence; for tests and text generation.
+    /// Logits `[N, V]` at every token of one plain sequence.
     pub fn logits(&self, ids: &[u32], updates: Option<&Updates>) -> Result<Tensor<2>, ModelError> {
-        // A sequence is a pair whose answers are equal up to the end: one shared prefix.
-        let pair = TokenizedPair {
-            row: 0,
-            prompt_ids: ids.to_vec(),
-            chosen_ids: Vec::new(),
-            rejected_ids: Vec::new(),
-        };
-        let mut packed = PackedBatch::new([&pair]);
+        let mut packed = PackedBatch::continuing(&[Continuation { ids, position: 0, row: 0 }]);
         packed.entry_rows = (0..ids.len() as i32).collect();
         packed.targets = vec![0; ids.len()];
-        let batch = self.upload(&packed);
-        let x = self.hidden(&batch, updates, drop)?;
-        let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
-        Ok(self.head.forward(&h))
+        self.entry_logits(&packed, updates, None)
+    }
+
+    /// Logits `[E, V]`, soft-capped where the model does, at the batch's entries.
+    pub(super) fn entry_logits(
+        &self,
+        packed: &PackedBatch,
+        updates: Option<&Updates>,
+        cache: Option<&mut Cache>,
+    ) -> Result<Tensor<2>, ModelError> {
+        let x = self.hidden(&self.upload(packed), updates, cache, drop)?;
+        let logits = self.head.forward(&self.norm.forward(&x));
+        Ok(match self.config.logit_softcap {
+            Some(cap) => (logits / cap).tanh() * cap,
+            None => logits,
+        })
     }
 }

@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use super::attention::{Qkv, SelfAttention};
 use super::block::Block;
 use super::blocks::Blocks;
 use super::checkpoint::{Checkpoint, HostTensor, Spill, expected_tensors};
@@ -16,7 +17,11 @@ use super::decoder::{Model, PairScore, Updates, pair_scores};
 use super::error::ModelError;
 use super::layout::PackedBatch;
 use super::linear::Linear;
-use crate::config::BasePrecision;
+use super::mlp::{GateUp, GatedMlp, Mlp};
+use super::norm::Norm;
+use super::place::Place;
+use super::routing::Router;
+use crate::config::{BasePrecision, Target};
 use crate::data::pair::TokenizedPair;
 use crate::kernels::{AttentionSpec, HostMatrix, Weight};
 use crate::quant::QuantFormat;
@@ -35,34 +40,31 @@ pub type TensorSource<'a> = dyn Fn(&str) -> Result<HostTensor, ModelError> + 'a;
 pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
     match precision {
         BasePrecision::F32 => None,
+        BasePrecision::Bf16 => Some(QuantFormat::Bf16),
+        BasePrecision::F16 => Some(QuantFormat::F16),
         BasePrecision::Int8 => Some(QuantFormat::Int8),
         BasePrecision::Int4 => Some(QuantFormat::Int4),
         BasePrecision::Nf4 => Some(QuantFormat::Nf4),
     }
 }
 
-/// How weights lie on the device.
+/// How a model uses its device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoadOptions {
-    /// Linear layers in this format, embedding and head in 8 bits; `None`: all in f32.
+    /// Linear layers in this format, embedding and head in [`QuantFormat::of_tables`]; `None`: all in f32.
     pub format: Option<QuantFormat>,
     /// Bytes of one buffer at most; larger matrices are split into row blocks.
     pub binding_limit: u64,
     /// Blocks come to the device when they compute; quantised ones wait in a temporary file in this folder.
     /// `None`: all blocks stay on the device.
     pub stream: Option<PathBuf>,
+    /// Keep only each block's input for the backward pass, which computes the block again.
+    pub recompute: bool,
 }
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { format: None, binding_limit: u64::MAX, stream: None }
-    }
-}
-
-impl LoadOptions {
-    /// Embedding and head are looked up or decide every probability: they keep 8 bits.
-    fn table_format(&self) -> Option<QuantFormat> {
-        self.format.map(|_| QuantFormat::Int8)
+        LoadOptions { format: None, binding_limit: u64::MAX, stream: None, recompute: false }
     }
 }
 
@@ -111,40 +113,84 @@ impl<'a> Loader<'a> {
         Ok(Tensor::from_data(TensorData::new(host.values, shape), &self.device))
     }
 
-    fn linear(&self, name: &str, bias: bool) -> Result<Linear, ModelError> {
-        let weight = self.matrix(&format!("{name}.weight"), self.options.format)?;
-        let bias = bias.then(|| self.vector(&format!("{name}.bias"))).transpose()?;
+    fn linear(&self, layer: usize, place: impl Into<Place>) -> Result<Linear, ModelError> {
+        let spec = self.config.linear(layer, place.into());
+        let weight = self.matrix(&format!("{}.weight", spec.module), self.options.format)?;
+        let bias = spec.bias.then(|| self.vector(&format!("{}.bias", spec.module))).transpose()?;
         Ok(Linear { weight, bias })
+    }
+
+    fn norm(&self, name: &str) -> Result<Norm, ModelError> {
+        let mut host = (self.source)(&format!("{name}.weight"))?;
+        if self.config.unit_offset_norms {
+            host.values.iter_mut().for_each(|weight| *weight += 1.0);
+        }
+        let shape = [host.values.len()];
+        let weight = Tensor::from_data(TensorData::new(host.values, shape), &self.device);
+        Ok(Norm { weight, eps: self.config.rms_norm_eps })
+    }
+
+    fn attention(&self, layer: usize) -> Result<SelfAttention, ModelError> {
+        let c = &self.config;
+        let linear = |target: Target| self.linear(layer, target);
+        let head_norm = |part: &str| {
+            let name = format!("model.layers.{layer}.self_attn.{part}");
+            c.qk_norm.then(|| self.norm(&name)).transpose()
+        };
+        let qkv = if c.fused_projections {
+            Qkv::Fused(linear(Target::Q)?)
+        } else {
+            Qkv::Apart { q: linear(Target::Q)?, k: linear(Target::K)?, v: linear(Target::V)? }
+        };
+        let spec = AttentionSpec {
+            heads: c.num_heads,
+            kv_heads: c.num_kv_heads,
+            head_dim: c.head_dim,
+            window: c.sliding_window[layer],
+            scale: c.attention_scale,
+            softcap: c.attention_softcap,
+        };
+        let (q_norm, k_norm) = (head_norm("q_norm")?, head_norm("k_norm")?);
+        Ok(SelfAttention { qkv, o: linear(Target::O)?, q_norm, k_norm, spec })
+    }
+
+    fn mlp(&self, layer: usize) -> Result<Mlp, ModelError> {
+        let unit = |expert: Option<usize>| {
+            let linear = |target| self.linear(layer, Place { expert, target });
+            let gate_up = if self.config.fused_projections {
+                GateUp::Fused(linear(Target::Gate)?)
+            } else {
+                GateUp::Apart { gate: linear(Target::Gate)?, up: linear(Target::Up)? }
+            };
+            let activation = self.config.activation;
+            Ok(GatedMlp { gate_up, down: linear(Target::Down)?, activation })
+        };
+        let experts = self.config.experts.as_ref().filter(|experts| experts.layers[layer]);
+        let Some(experts) = experts else {
+            return Ok(Mlp { units: vec![unit(None)?], router: None });
+        };
+        let router = format!("{}.weight", self.config.router_module(layer));
+        Ok(Mlp {
+            units: (0..experts.count).map(|expert| unit(Some(expert))).collect::<Result<_, _>>()?,
+            router: Some(Router {
+                weight: self.matrix(&router, None)?,
+                chosen: experts.chosen,
+                renormalise: experts.renormalise,
+            }),
+        })
     }
 
     /// One block on the device.
     pub fn block(&self, layer: usize) -> Result<Block, ModelError> {
-        let c = &self.config;
-        let name = |part: &str| format!("model.layers.{layer}.{part}");
-        let norm = |part: &str| self.vector(&name(&format!("{part}.weight")));
-        let attention = |part: &str, bias| self.linear(&name(&format!("self_attn.{part}")), bias);
-        let mlp = |part: &str| self.linear(&name(&format!("mlp.{part}")), c.mlp_bias);
-        let head_norm = |part: &str| c.qk_norm.then(|| norm(part)).transpose();
+        let norm = |part: &str| self.norm(&format!("model.layers.{layer}.{part}"));
+        let names = self.config.block_norms();
         Ok(Block {
-            input_norm: norm("input_layernorm")?,
-            q: attention("q_proj", c.qkv_bias)?,
-            k: attention("k_proj", c.qkv_bias)?,
-            v: attention("v_proj", c.qkv_bias)?,
-            o: attention("o_proj", c.o_bias)?,
-            q_norm: head_norm("self_attn.q_norm")?,
-            k_norm: head_norm("self_attn.k_norm")?,
-            post_norm: norm("post_attention_layernorm")?,
-            gate: mlp("gate_proj")?,
-            up: mlp("up_proj")?,
-            down: mlp("down_proj")?,
-            attention: AttentionSpec {
-                heads: c.num_heads,
-                kv_heads: c.num_kv_heads,
-                head_dim: c.head_dim,
-                window: c.sliding_window[layer],
-                scale: 1.0 / (c.head_dim as f32).sqrt(),
-            },
-            eps: c.rms_norm_eps,
+            attention_norm: norm(names.attention)?,
+            attention: self.attention(layer)?,
+            attention_out_norm: names.attention_out.map(norm).transpose()?,
+            mlp_norm: norm(names.mlp)?,
+            mlp: self.mlp(layer)?,
+            mlp_out_norm: names.mlp_out.map(norm).transpose()?,
         })
     }
 }
@@ -154,8 +200,9 @@ struct Tables {
     config: ModelConfig,
     device: Device,
     embedding: Weight,
-    norm: Tensor<1>,
+    norm: Norm,
     head: Weight,
+    recompute: bool,
 }
 
 impl Loader<'_> {
@@ -164,23 +211,24 @@ impl Loader<'_> {
     }
 
     fn tables(&self) -> Result<Tables, ModelError> {
-        let format = self.options.table_format();
+        let format = self.options.format.map(QuantFormat::of_tables);
         let embedding = self.matrix("model.embed_tokens.weight", format)?;
-        let norm = self.vector("model.norm.weight")?;
+        let norm = self.norm("model.norm")?;
         let head = if self.config.tie_word_embeddings {
             embedding.clone()
         } else {
             self.matrix("lm_head.weight", format)?
         };
         let (config, device) = (self.config.clone(), self.device.clone());
-        Ok(Tables { config, device, embedding, norm, head })
+        let recompute = self.options.recompute;
+        Ok(Tables { config, device, embedding, norm, head, recompute })
     }
 }
 
 impl Tables {
     fn model(self, blocks: Blocks) -> Model {
-        let Tables { config, device, embedding, norm, head } = self;
-        Model { config, device, embedding, blocks, norm, head }
+        let Tables { config, device, embedding, norm, head, recompute } = self;
+        Model { config, device, embedding, blocks, norm, head, recompute }
     }
 }
 
@@ -241,10 +289,11 @@ impl Model {
     ) -> Result<Model, ModelError> {
         let shapes: HashMap<String, Vec<usize>> = expected_tensors(&config).into_iter().collect();
         let counter = Cell::new(seed);
+        let norm_centre = if config.unit_offset_norms { 0.0 } else { 1.0 };
         Model::build(config, device, options, |name| {
             counter.set(counter.get() + 1);
             let shape = shapes.get(name).cloned().unwrap_or_default();
-            let centre = if shape.len() == 1 { 1.0 } else { 0.0 };
+            let centre = if shape.len() == 1 { norm_centre } else { 0.0 };
             let mut rng = Pcg64Mcg::seed_from_u64(counter.get());
             let bound = spread * 3f32.sqrt(); // a uniform distribution of that deviation
             let values =

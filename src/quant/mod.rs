@@ -1,14 +1,17 @@
-//! Weights in 8 or 4 bits: rows cut into blocks along the input dimension, one f16 scale a block.
+//! Weights in 16, 8 or 4 bits: rows cut into blocks along the input dimension, one f16 scale a block.
 //!
 //! Host side only: encoding, and the decoding that defines what the kernels of `kernels::quantised` must compute.
 
 mod codebook;
 
-use half::f16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 pub use codebook::NF4;
+
+/// More weights than a row has.
+const WHOLE_ROW: usize = 1 << 30;
 
 /// How a weight matrix is stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -20,27 +23,56 @@ pub enum QuantFormat {
     Int4,
     /// 4-bit NormalFloat (QLoRA, arXiv 2305.14314, Appendix E), blocks of 64: `w = NF4[code] * scale`.
     Nf4,
+    /// bfloat16, as most checkpoints are stored. The whole row is one block of scale 1.
+    Bf16,
+    /// IEEE half precision, likewise.
+    F16,
 }
 
 impl QuantFormat {
-    pub const ALL: [QuantFormat; 3] = [QuantFormat::Int8, QuantFormat::Int4, QuantFormat::Nf4];
+    pub const ALL: [QuantFormat; 5] = [
+        QuantFormat::Int8,
+        QuantFormat::Int4,
+        QuantFormat::Nf4,
+        QuantFormat::Bf16,
+        QuantFormat::F16,
+    ];
 
     pub fn name(self) -> &'static str {
         match self {
             QuantFormat::Int8 => "int8",
             QuantFormat::Int4 => "int4",
             QuantFormat::Nf4 => "nf4",
+            QuantFormat::Bf16 => "bf16",
+            QuantFormat::F16 => "f16",
+        }
+    }
+
+    /// The format of embedding and head beside linear layers in this one: they are looked up or decide every
+    /// probability, and keep 8 bits at least.
+    pub fn of_tables(self) -> QuantFormat {
+        match self {
+            QuantFormat::Int8 | QuantFormat::Int4 | QuantFormat::Nf4 => QuantFormat::Int8,
+            QuantFormat::Bf16 | QuantFormat::F16 => self,
         }
     }
 
     /// Bits of one code.
     pub fn bits(self) -> usize {
-        if self == QuantFormat::Int8 { 8 } else { 4 }
+        match self {
+            QuantFormat::Bf16 | QuantFormat::F16 => 16,
+            QuantFormat::Int8 => 8,
+            QuantFormat::Int4 | QuantFormat::Nf4 => 4,
+        }
     }
 
     /// Weights that share a scale.
     pub fn block(self) -> usize {
-        if self == QuantFormat::Nf4 { 64 } else { 32 }
+        match self {
+            QuantFormat::Int8 | QuantFormat::Int4 => 32,
+            QuantFormat::Nf4 => 64,
+            QuantFormat::Bf16 | QuantFormat::F16 => WHOLE_ROW,
+        }
     }
 
     /// 32-bit words of one row's codes; the last one may be partly unused.
@@ -64,6 +96,12 @@ impl QuantFormat {
             QuantFormat::Int8 => value.round().clamp(-127.0, 127.0) as i32 as u8 as u32,
             QuantFormat::Int4 => (value.round().clamp(-8.0, 7.0) as i32 + 8) as u32,
             QuantFormat::Nf4 => codebook::nearest(value),
+            QuantFormat::Bf16 => u32::from(bf16::from_f32(value).to_bits()),
+            // What f16 cannot reach becomes its largest number, not an infinity.
+            QuantFormat::F16 => {
+                let top = f16::MAX.to_f32();
+                u32::from(f16::from_f32(value.clamp(-top, top)).to_bits())
+            }
         }
     }
 
@@ -73,6 +111,8 @@ impl QuantFormat {
             QuantFormat::Int8 => f32::from(code as u8 as i8),
             QuantFormat::Int4 => code as f32 - 8.0,
             QuantFormat::Nf4 => NF4[code as usize & 15],
+            QuantFormat::Bf16 => bf16::from_bits(code as u16).to_f32(),
+            QuantFormat::F16 => f16::from_bits(code as u16).to_f32(),
         }
     }
 
@@ -85,6 +125,7 @@ impl QuantFormat {
             // The integers reach -8 but only 7: give the longer side to the largest weight.
             QuantFormat::Int4 => largest / -8.0,
             QuantFormat::Nf4 => largest.abs(),
+            QuantFormat::Bf16 | QuantFormat::F16 => 1.0,
         })
     }
 }
@@ -139,6 +180,7 @@ fn encode_row(row: &[f32], format: QuantFormat, codes: &mut [u32], scales: &mut 
 }
 
 /// Decodes whole rows into `out` (row-major), on the calling thread.
+#[inline(always)]
 pub fn decode_rows(
     codes: &[u32],
     scales: &[u32],
@@ -155,6 +197,8 @@ pub fn decode_rows(
             QuantFormat::Int8 => decode_row::<4>(out, codes, scales, QuantFormat::Int8),
             QuantFormat::Int4 => decode_row::<8>(out, codes, scales, QuantFormat::Int4),
             QuantFormat::Nf4 => decode_row::<8>(out, codes, scales, QuantFormat::Nf4),
+            QuantFormat::Bf16 => decode_row::<2>(out, codes, scales, QuantFormat::Bf16),
+            QuantFormat::F16 => decode_row::<2>(out, codes, scales, QuantFormat::F16),
         }
     }
 }
@@ -172,10 +216,14 @@ fn decode_row<const PER_WORD: usize>(
     let blocks = out.chunks_mut(block).zip(codes.chunks(block / PER_WORD));
     for (at, (out, codes)) in blocks.enumerate() {
         let scale = f16::from_bits((scales[at / 2] >> (16 * (at % 2))) as u16).to_f32();
-        for (out, &word) in out.chunks_mut(PER_WORD).zip(codes) {
-            for (i, v) in out.iter_mut().enumerate() {
-                *v = format.decode((word >> (bits * i)) & mask) * scale;
-            }
+        let value = |word: u32, i: usize| format.decode((word >> (bits * i)) & mask) * scale;
+        // Whole words have a constant length, which the compiler vectorises.
+        let (whole, rest) = out.as_chunks_mut::<PER_WORD>();
+        for (out, &word) in whole.iter_mut().zip(codes) {
+            *out = std::array::from_fn(|i| value(word, i));
+        }
+        for (i, v) in rest.iter_mut().enumerate() {
+            *v = value(codes[whole.len()], i);
         }
     }
 }

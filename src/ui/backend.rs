@@ -294,9 +294,14 @@ pub fn plan(options: &[OsString]) -> Option<MemoryLine> {
     ];
     let rows = rows.map(|(name, bytes)| format!("{name}: {}", bytes_text(bytes)));
     let limit = plan.limit.as_ref().map(|limit| format!(" of {}", bytes_text(limit.bytes)));
-    let place = if plan.weights == WeightPlace::Stream { ", base streamed" } else { "" };
+    let streamed = if plan.weights == WeightPlace::Stream { ", base streamed" } else { "" };
+    let recompute = if plan.recompute { ", blocks recomputed" } else { "" };
     Some(MemoryLine {
-        text: format!("Needs about {}{}{place}", bytes_text(plan.total), limit.unwrap_or_default()),
+        text: format!(
+            "Needs about {}{}{streamed}{recompute}",
+            bytes_text(plan.total),
+            limit.unwrap_or_default()
+        ),
         parts: rows.join("\n"),
         refusal: plan.refusal(),
     })

@@ -53,12 +53,15 @@ const SCHEDULES: &[(&str, &str)] =
 
 const PRECISIONS: &[(&str, &str)] = &[
     ("f32", "32-bit floats"),
+    ("bf16", "16-bit bfloat"),
+    ("f16", "16-bit floats"),
     ("int8", "8-bit integers"),
     ("int4", "4-bit integers"),
     ("nf4", "4-bit NormalFloat"),
 ];
 const PLACES: &[(&str, &str)] =
     &[("auto", "Automatic"), ("resident", "On the device"), ("stream", "Streamed")];
+const RECOMPUTE: &[(&str, &str)] = &[("auto", "Automatic"), ("off", "Off"), ("on", "On")];
 
 /// Which editor a field gets.
 pub fn kind(field: &Field) -> Kind {
@@ -69,6 +72,7 @@ pub fn kind(field: &Field) -> Kind {
         "schedule" => Kind::Choice(SCHEDULES),
         "base_precision" => Kind::Choice(PRECISIONS),
         "weights" => Kind::Choice(PLACES),
+        "recompute" => Kind::Choice(RECOMPUTE),
         "rslora" | "shuffle" => Kind::Switch,
         "targets" => Kind::Targets,
         "device" | "stop_when" | "sweep" => Kind::Text,
@@ -83,7 +87,7 @@ pub const DEMO_PRESET: &str = "demo";
 pub const USUAL_MAX_LENGTH: usize = crate::config::defaults::MAX_LENGTH;
 
 /// Fields that belong to the machine or the files, which presets leave alone.
-const KEPT_BY_PRESETS: [&str; 9] = [
+const KEPT_BY_PRESETS: [&str; 10] = [
     "model",
     "data",
     "eval_data",
@@ -92,6 +96,7 @@ const KEPT_BY_PRESETS: [&str; 9] = [
     "device",
     "base_precision",
     "weights",
+    "recompute",
     "memory_limit",
 ];
 

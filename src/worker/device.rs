@@ -316,13 +316,20 @@ impl Choice {
         Choice { label, kind: ChoiceKind::Wgpu, adapter: Some(adapter.clone()) }
     }
 
+    /// Bytes of one tensor that a kernel may see; no limit on the CPU.
+    pub fn binding_limit(&self) -> u64 {
+        self.adapter
+            .as_ref()
+            .map_or(u64::MAX, |adapter| adapter.max_binding_bytes.min(adapter.max_buffer_bytes))
+    }
+
     /// How a base model's weights are to lie on this device.
     pub fn load_options(&self, precision: BasePrecision) -> LoadOptions {
-        let binding_limit = self
-            .adapter
-            .as_ref()
-            .map_or(u64::MAX, |adapter| adapter.max_binding_bytes.min(adapter.max_buffer_bytes));
-        LoadOptions { format: quant_format(precision), binding_limit, stream: None }
+        LoadOptions {
+            format: quant_format(precision),
+            binding_limit: self.binding_limit(),
+            ..LoadOptions::default()
+        }
     }
 
     /// Opens the device, once a process, and proves that it is the adapter chosen.

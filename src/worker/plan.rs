@@ -6,12 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Choice;
 use super::memory_limit::{MemoryLimit, memory_limit};
-use crate::config::{BasePrecision, RunConfig, WeightPlace};
+use crate::config::{BasePrecision, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::model::config::ModelConfig;
 use crate::model::layout::PackedBatch;
-use crate::model::memory::{MemoryForecast, MemoryInput, PassSize, WeightBytes, forecast};
+use crate::model::memory::{
+    MemoryForecast, MemoryInput, PassSize, WeightBytes, forecast, largest_activation,
+};
 use crate::model::{SCORE_TOKENS, quant_format};
 
 /// What a run needs and whether it gets it. Sizes in bytes.
@@ -20,6 +22,8 @@ pub struct Plan {
     pub device: String,
     /// Where the blocks will lie: `auto` is decided.
     pub weights: WeightPlace,
+    /// Whether blocks are computed again on the way back: `auto` is decided.
+    pub recompute: bool,
     pub base_precision: BasePrecision,
     pub micro_batch_pairs: usize,
     pub max_length: usize,
@@ -30,6 +34,9 @@ pub struct Plan {
     pub total: u64,
     /// `None` where the system does not say.
     pub limit: Option<MemoryLimit>,
+    /// The largest activation, and what one shader binding of the device may see; `None` on the CPU.
+    pub largest_activation: u64,
+    pub binding_limit: Option<u64>,
     /// `None` without a limit.
     pub fits: Option<bool>,
     /// Changes, each of which makes the run fit; or one that needs them all. Empty where it fits.
@@ -51,6 +58,7 @@ struct Settings {
     length: usize,
     precision: BasePrecision,
     streamed: bool,
+    recompute: bool,
 }
 
 /// Everything a forecast depends on.
@@ -82,16 +90,23 @@ pub fn plan(
     let on_host = choice.adapter.is_none();
     let run = Run { config, model, train, probe, adapter_parameters, on_host };
     let limit = memory_limit(config.memory_limit, choice);
-    let fits =
-        |settings: Settings| limit.as_ref().map(|l| run.forecast(settings).total() <= l.bytes);
+    let binding_limit = choice.adapter.as_ref().map(|_| choice.binding_limit());
+    let fits = |settings: Settings| {
+        if binding_limit.is_some_and(|limit| run.largest_activation(settings) > limit) {
+            return Some(false);
+        }
+        limit.as_ref().map(|l| run.forecast(settings).total() <= l.bytes)
+    };
     let mut now = Settings {
         micro: config.micro_batch_pairs,
         length: config.max_length,
         precision: config.base_precision,
         streamed: config.weights == WeightPlace::Stream,
+        recompute: config.recompute == Recompute::On,
     };
-    if config.weights == WeightPlace::Auto && fits(now) == Some(false) {
-        now.streamed = fits(Settings { streamed: true, ..now }) == Some(true);
+    if fits(now) == Some(false) {
+        let fitting = run.automatic(now).into_iter().find(|s| fits(*s) == Some(true));
+        now = fitting.unwrap_or(now);
     }
     let parts = run.forecast(now);
     let size = run.size(now);
@@ -103,6 +118,7 @@ pub fn plan(
     Plan {
         device: choice.label.clone(),
         weights: if now.streamed { WeightPlace::Stream } else { WeightPlace::Resident },
+        recompute: now.recompute,
         base_precision: now.precision,
         micro_batch_pairs: now.micro,
         max_length: now.length,
@@ -111,6 +127,8 @@ pub fn plan(
         total: parts.total(),
         forecast: parts,
         limit,
+        largest_activation: run.largest_activation(now),
+        binding_limit,
         fits: fits_now,
         remedies,
     }
@@ -164,10 +182,16 @@ impl Run<'_> {
         PassSize { tokens: share, entries: (all.entries * share).div_ceil(all.tokens.max(1)) }
     }
 
+    fn largest_activation(&self, settings: Settings) -> u64 {
+        let sizes = [self.size(settings), self.scoring(settings)];
+        sizes.map(|size| largest_activation(self.model, size)).into_iter().max().unwrap_or(0)
+    }
+
     fn forecast(&self, settings: Settings) -> MemoryForecast {
         let input = MemoryInput {
             format: quant_format(settings.precision),
             streamed: settings.streamed,
+            recompute: settings.recompute,
             training: self.size(settings),
             scoring: self.scoring(settings),
             arms: self.config.arms().len(),
@@ -178,10 +202,29 @@ impl Run<'_> {
         forecast(self.model, &input)
     }
 
+    /// What `auto` may choose, cheapest in speed first: computing blocks again costs a third of a step, streaming
+    /// the passage of all weights.
+    fn automatic(&self, now: Settings) -> Vec<Settings> {
+        let recompute = self.config.recompute == Recompute::Auto;
+        let stream = self.config.weights == WeightPlace::Auto;
+        let choices = [(true, false), (false, true), (true, true)];
+        choices
+            .into_iter()
+            .filter(|&(again, streamed)| (recompute || !again) && (stream || !streamed))
+            .map(|(again, streamed)| Settings {
+                recompute: now.recompute || again,
+                streamed: now.streamed || streamed,
+                ..now
+            })
+            .collect()
+    }
+
     /// Single changes that fit, cheapest in speed first; else all of them together, with ever shorter sequences.
     fn remedies(&self, now: Settings, fits: impl Fn(Settings) -> bool) -> Vec<Remedy> {
         let mut single = vec![
             Settings { micro: 1, ..now },
+            Settings { recompute: true, ..now },
+            Settings { precision: BasePrecision::Bf16, ..now },
             Settings { precision: BasePrecision::Int8, ..now },
             Settings { precision: BasePrecision::Nf4, ..now },
             Settings { streamed: true, ..now },
@@ -195,8 +238,12 @@ impl Run<'_> {
             return fitting;
         }
         let mut all = now;
-        let steps: [fn(&mut Settings); 3] =
-            [|s| s.micro = 1, |s| s.precision = BasePrecision::Nf4, |s| s.streamed = true];
+        let steps: [fn(&mut Settings); 4] = [
+            |s| s.micro = 1,
+            |s| s.recompute = true,
+            |s| s.precision = BasePrecision::Nf4,
+            |s| s.streamed = true,
+        ];
         for step in steps {
             step(&mut all);
             if fits(all) {
@@ -224,6 +271,9 @@ impl Run<'_> {
         if then.precision != now.precision {
             options.push(format!("--base-precision {}", then.precision.name()));
         }
+        if then.recompute != now.recompute {
+            options.push("--recompute on".to_owned());
+        }
         if then.streamed != now.streamed {
             options.push("--weights stream".to_owned());
         }
@@ -249,14 +299,26 @@ pub fn bytes_text(bytes: u64) -> String {
 impl Plan {
     /// Why the run is refused, with what would help; `None` where it may start.
     pub fn refusal(&self) -> Option<String> {
-        let limit = self.limit.as_ref().filter(|_| self.fits == Some(false))?;
-        let mut text = format!(
-            "This run needs about {} and {} has {} ({}). ",
-            bytes_text(self.total),
-            self.device,
-            bytes_text(limit.bytes),
-            limit.source
-        );
+        if self.fits != Some(false) {
+            return None;
+        }
+        let mut text = String::new();
+        if let Some(limit) = self.limit.as_ref().filter(|limit| self.total > limit.bytes) {
+            let (total, has) = (bytes_text(self.total), bytes_text(limit.bytes));
+            let _ = write!(
+                text,
+                "This run needs about {total} and {} has {has} ({}). ",
+                self.device, limit.source
+            );
+        }
+        if let Some(limit) = self.binding_limit.filter(|limit| self.largest_activation > *limit) {
+            let (largest, sees) = (bytes_text(self.largest_activation), bytes_text(limit));
+            let _ = write!(
+                text,
+                "A pass of {} tokens has a tensor of {largest} and a shader of {} sees {sees} at a time. ",
+                self.tokens, self.device
+            );
+        }
         match self.remedies.as_slice() {
             [] => {
                 text.push_str("No setting makes it fit: choose a smaller model or a larger device.")

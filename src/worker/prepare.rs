@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::device::{self, Choice};
+use super::device::{self, AdapterKind, Choice};
 use super::pairs::read_pairs;
 use super::plan::{self, Plan};
 use super::self_test;
 use super::session::{Outside, SessionError};
 use super::split::split;
-use crate::config::{EvalSource, RunConfig, WeightPlace};
+use crate::config::{EvalSource, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
+use crate::kernels::pace;
 use crate::lora::{LoraAdapter, peft};
 use crate::model::Model;
 use crate::model::checkpoint::model_hash;
@@ -115,17 +116,30 @@ pub fn prepare(
             plan::bytes_text(plan.total)
         ));
     }
+    if plan.recompute && config.recompute == Recompute::Auto {
+        warnings.push(format!(
+            "the activations do not fit on the device: blocks are computed again on the way back, which takes about a \
+             third longer (about {} needed)",
+            plan::bytes_text(plan.total)
+        ));
+    }
     let opened = choice.open().map_err(SessionError::failure)?;
     if choice.adapter.is_some() {
         // A GPU with a driver that computes wrong gradients trains a wrong model without a word.
         outside.enter("testing the GPU");
         self_test::run(&opened, &choice.label).map_err(SessionError::failure)?;
+        if choice.adapter.as_ref().is_some_and(|adapter| adapter.kind != AdapterKind::Cpu) {
+            // Drivers reset a GPU that works on one submission for seconds; a software adapter has nobody to do so.
+            outside.enter("measuring the GPU");
+            pace::calibrate(&opened);
+        }
     }
     if stopped() {
         return Ok(None);
     }
     outside.enter("loading the model");
     let mut options = choice.load_options(config.base_precision);
+    options.recompute = plan.recompute;
     if streamed {
         options.stream = Some(folder::scratch_root().map_err(SessionError::failure)?);
     }

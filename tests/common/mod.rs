@@ -3,7 +3,8 @@
 
 use burn::tensor::Device;
 use dpop_studio::config::{
-    BasePrecision, Budget, EvalSource, ObjectiveKind, RunConfig, Schedule, Target, WeightPlace,
+    BasePrecision, Budget, EvalSource, ObjectiveKind, Recompute, RunConfig, Schedule, Target,
+    WeightPlace,
 };
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::train::event::Event;
@@ -63,6 +64,7 @@ pub fn config(model: &std::path::Path) -> RunConfig {
         device: "cpu".to_owned(),
         base_precision: BasePrecision::F32,
         weights: WeightPlace::Resident,
+        recompute: Recompute::Off,
         memory_limit: None,
         seed: 0,
         shuffle: false,

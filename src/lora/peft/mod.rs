@@ -67,19 +67,9 @@ pub enum PeftError {
     NotFinite { path: PathBuf, name: String },
 }
 
-/// Name of a site's module in PEFT files, without `.lora_A.weight`.
-fn module_path(site: &Site) -> String {
-    format!(
-        "base_model.model.model.layers.{}.{}.{}",
-        site.layer,
-        site.target.parent_name(),
-        site.target.module_name()
-    )
-}
-
 /// The two tensors of a site: name, shape and range in the flat buffer.
 fn site_tensors(site: &Site, rank: usize) -> [(String, Vec<usize>, std::ops::Range<usize>); 2] {
-    let path = module_path(site);
+    let path = format!("base_model.model.{}", site.module);
     let middle = site.offset + rank * site.input;
     [
         (format!("{path}.lora_A.weight"), vec![rank, site.input], site.offset..middle),
@@ -221,7 +211,7 @@ pub fn save(dir: &Path, adapter: &LoraAdapter, base_model: &Path) -> Result<(), 
     write_tensors(&mut out, adapter).and_then(|()| out.flush()).map_err(io(&path))
 }
 
-/// Reads an adapter for `model`. Its sites are ordered by layer and then as in [`Target::ALL`].
+/// Reads an adapter for `model`. Its sites are those of [`LoraAdapter::zeros`].
 pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
     let config = read_config(dir)?;
     let path = dir.join(TENSOR_FILE);

@@ -16,7 +16,6 @@ use safetensors::Dtype;
 
 use super::config::ModelConfig;
 use super::error::ModelError;
-use crate::config::Target;
 use files::{Entry, Shard, WeightFiles, read_text};
 use gguf::Gguf;
 
@@ -274,7 +273,7 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
     let mut list = vec![("model.embed_tokens.weight".to_owned(), vec![config.vocab_size, hidden])];
     for layer in 0..config.num_layers {
         let prefix = format!("model.layers.{layer}");
-        for norm in ["input_layernorm", "post_attention_layernorm"] {
+        for norm in config.block_norms().names() {
             list.push((format!("{prefix}.{norm}.weight"), vec![hidden]));
         }
         if config.qk_norm {
@@ -282,12 +281,13 @@ pub fn expected_tensors(config: &ModelConfig) -> Vec<(String, Vec<usize>)> {
                 list.push((format!("{prefix}.self_attn.{norm}.weight"), vec![config.head_dim]));
             }
         }
-        for target in Target::ALL {
-            let name = format!("{prefix}.{}.{}", target.parent_name(), target.module_name());
-            let (output, input) = config.linear_shape(target);
-            list.push((format!("{name}.weight"), vec![output, input]));
-            if config.has_bias(target) {
-                list.push((format!("{name}.bias"), vec![output]));
+        if let Some(count) = config.experts_of(layer) {
+            list.push((format!("{}.weight", config.router_module(layer)), vec![count, hidden]));
+        }
+        for linear in config.linears(layer) {
+            list.push((format!("{}.weight", linear.module), vec![linear.output, linear.input]));
+            if linear.bias {
+                list.push((format!("{}.bias", linear.module), vec![linear.output]));
             }
         }
     }
