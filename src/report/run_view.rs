@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use crate::train::event::{ArmInfo, ArmMetrics, Event, PairGradients, ProbePair};
 
 use super::ruler::{Axis, Ruler};
+use super::samples::Samples;
 use super::series::{Series, Source, Store};
 
 /// Where a run stands.
@@ -118,6 +119,8 @@ pub struct RunView {
     /// Probe pairs by arm, from the newest probe that carried them, and its step.
     pub pairs: BTreeMap<String, Vec<ProbePair>>,
     pub pairs_step: usize,
+    /// Answers written during training.
+    pub samples: Samples,
 }
 
 /// Steps over which the remaining time is estimated.
@@ -142,6 +145,7 @@ impl RunView {
             Event::Forecast { step, arm, share, pairs, .. } => {
                 self.forecasts.insert(arm, Forecast { step, share, pairs });
             }
+            event @ Event::Sample { .. } => self.samples.apply(event),
             Event::Checkpoint { step, path } => self.last_checkpoint = Some((step, path)),
             Event::Warning { message } => self.warnings.push(message),
             Event::Collapse { step, arm, chosen_per_token, reference_per_token, message } => {
@@ -210,6 +214,7 @@ impl RunView {
         self.recent.clear();
         self.collapses.retain(|c| c.step <= from_step);
         self.forecasts.retain(|_, forecast| forecast.step <= from_step);
+        self.samples.go_back(from_step);
         self.arms = arms;
         self.arms.sort_by_key(|arm| !arm.kept);
     }
