@@ -19,6 +19,7 @@ fn config() -> RunConfig {
         data: "/data/pairs.jsonl".into(),
         objective: ObjectiveKind::Dpop,
         twin: Some(ObjectiveKind::Dpo),
+        sweep: None,
         beta: 0.1,
         lambda: 50.0,
         label_smoothing: 0.0,

@@ -232,6 +232,15 @@ pub const FIELDS: &[Field] = &[
     .remedy("Choose another objective for the twin, or none"),
     option(
         Card::Method,
+        "sweep",
+        "--sweep",
+        "Sweep",
+        "",
+        "One arm for each value, such as lambda=1,5,50 or beta=0.1,0.3; the arm of --lambda or --beta is kept; or none",
+    )
+    .remedy("The kept arm is the one whose value is that of --lambda or --beta"),
+    option(
+        Card::Method,
         "beta",
         "--beta",
         "beta",

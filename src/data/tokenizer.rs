@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 use super::pair::{Message, PreferencePair, Skipped, Text, TokenizedPair};
 use super::source::Dataset;
 use super::template::{ChatTemplate, TemplateError};
-use super::tokenizer_files::{find_eos, missing_hint, read_json, read_optional};
+use super::tokenizer_files::{eos_ids, find_eos, missing_hint, read_json, read_optional};
 use super::tokenizer_gguf::{Vocabulary, vocabulary};
 use crate::gguf::{self, Gguf, GgufError};
 
@@ -58,6 +58,7 @@ pub struct Tokenizer {
     template: Option<ChatTemplate>,
     eos_token: String,
     eos_id: u32,
+    end_ids: Vec<u32>,
     vocab_size: usize,
     /// Rows of the model's embedding, from config.json.
     model_vocab: Option<usize>,
@@ -148,13 +149,26 @@ impl Tokenizer {
         inner.with_padding(None);
         let template = ChatTemplate::from_config(files.config, jinja)
             .map_err(|source| TokenizerError::Template { folder: folder.to_owned(), source })?;
-        let (eos_token, eos_id) = find_eos(folder, &inner, files.config, files.model_config)?;
+        let generation = read_json(&folder.join("generation_config.json"))?;
+        let configs = [&generation, files.model_config];
+        let (eos_token, eos_id) = find_eos(folder, &inner, files.config, configs)?;
+        let mut end_ids = vec![eos_id];
+        end_ids.extend(configs.into_iter().flat_map(eos_ids).filter(|&id| id != eos_id));
         let vocab = inner.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |id| *id as usize + 1);
         let byte_level = files.bytes.windows(11).any(|w| w == b"\"ByteLevel\"");
         let model_vocab = files.model_config.get("vocab_size").and_then(Json::as_u64);
         let model_vocab = model_vocab.map(|n| n as usize);
-        Ok(Self { inner, template, eos_token, eos_id, vocab_size, model_vocab, byte_level })
+        Ok(Self {
+            inner,
+            template,
+            eos_token,
+            eos_id,
+            end_ids,
+            vocab_size,
+            model_vocab,
+            byte_level,
+        })
     }
 
     /// Token ids of `text`; `add_special` adds what the tokenizer puts around a text (BOS).
@@ -181,6 +195,12 @@ impl Tokenizer {
 
     pub fn eos_id(&self) -> u32 {
         self.eos_id
+    }
+
+    /// Tokens that end a generated text: the end-of-sequence token, and those that generation_config.json and config.json
+    /// name.
+    pub fn end_ids(&self) -> &[u32] {
+        &self.end_ids
     }
 
     /// The highest id of the tokenizer plus one. A model's embedding may have more rows.

@@ -13,7 +13,7 @@ pub(super) fn find_eos(
     folder: &Path,
     inner: &tokenizers::Tokenizer,
     config: &Json,
-    model_config: &Json,
+    configs: [&Json; 2],
 ) -> Result<(String, u32), TokenizerError> {
     let special = read_json(&folder.join("special_tokens_map.json"))?;
     let named =
@@ -25,17 +25,24 @@ pub(super) fn find_eos(
         })?;
         return Ok((token.to_owned(), id));
     }
-    let generation = read_json(&folder.join("generation_config.json"))?;
-    [&generation, model_config]
+    configs
         .into_iter()
         .filter_map(|config| {
-            let id = config.get("eos_token_id")?;
-            let id = id.as_u64().or_else(|| id.as_array()?.first()?.as_u64())?;
-            let id = u32::try_from(id).ok()?;
+            let id = *eos_ids(config).first()?;
             Some((inner.id_to_token(id)?, id))
         })
         .next()
         .ok_or_else(|| TokenizerError::NoEos(folder.to_owned()))
+}
+
+/// `eos_token_id`: one id or a list.
+pub(super) fn eos_ids(config: &Json) -> Vec<u32> {
+    let id = |id: &Json| id.as_u64().and_then(|id| u32::try_from(id).ok());
+    match config.get("eos_token_id") {
+        Some(Json::Array(ids)) => ids.iter().filter_map(id).collect(),
+        Some(one) => id(one).into_iter().collect(),
+        None => Vec::new(),
+    }
 }
 
 pub(super) fn missing_hint(folder: &Path) -> &'static str {

@@ -137,6 +137,26 @@ pub enum ModelError {
     Spill { path: PathBuf, source: std::io::Error },
 
     #[error(
+        "The prompt has {tokens} tokens, and the model's context (max_position_embeddings) holds {limit} with the answer. \
+         Shorten the prompt."
+    )]
+    ContextFull { tokens: usize, limit: usize },
+
+    #[error("The prompt has no tokens, so nothing predicts the first one. Write a prompt.")]
+    EmptyPrompt,
+
+    #[error(
+        "The prompt has token id {id}, but the model knows ids below {known}. Take tokenizer and weights from the same \
+         model."
+    )]
+    UnknownToken { id: u32, known: usize },
+
+    #[error(
+        "A sequence has outgrown the cache that was made for it. This is a fault of the program; please report it."
+    )]
+    CacheFull,
+
+    #[error(
         "The experts of a token could not be chosen: {message}. Use smaller settings (--max-length, \
          --micro-batch-pairs) or another device."
     )]

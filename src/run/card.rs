@@ -11,6 +11,8 @@ use crate::train::event::{ArmInfo, Event, Metrics};
 /// What a card is made of.
 pub struct CardInput<'a> {
     pub record: &'a RunRecord,
+    /// Name of the arm whose adapter it is.
+    pub arm: &'a str,
     pub arms: &'a [ArmInfo],
     /// The run's whole log.
     pub events: &'a [Event],
@@ -30,7 +32,8 @@ const COLUMNS: [(&str, &str); 6] = [
 
 /// The text of `README.md` in Markdown.
 pub fn model_card(input: &CardInput<'_>) -> String {
-    let config = &input.record.config;
+    let own = input.record.config.arms().into_iter().find(|arm| arm.name == input.arm);
+    let config = &own.map_or_else(|| input.record.config.clone(), |arm| arm.config);
     let name = file_name(&config.model);
     let mut card = String::new();
     let _ = writeln!(
@@ -45,7 +48,7 @@ pub fn model_card(input: &CardInput<'_>) -> String {
         input.record.versions.program, input.step, input.record.created
     );
     write_inputs(&mut card, input.record);
-    write_method(&mut card, config);
+    write_method(&mut card, config, input);
     write_parameters(&mut card, input.record);
     write_results(&mut card, input);
     write_usage(&mut card, config);
@@ -94,7 +97,7 @@ fn is_quantised(format: &str) -> bool {
     !plain.contains(&format.trim_start_matches("GGUF "))
 }
 
-fn write_method(card: &mut String, config: &RunConfig) {
+fn write_method(card: &mut String, config: &RunConfig, input: &CardInput<'_>) {
     let _ = writeln!(
         card,
         "## Method\n\n{}, mean over the pairs of a batch:\n\n```\n{}\n```\n\n\
@@ -103,11 +106,13 @@ fn write_method(card: &mut String, config: &RunConfig) {
         title(config.objective),
         crate::loss::formula(config.objective)
     );
-    if let Some(twin) = config.twin {
+    let others = input.arms.iter().filter(|arm| arm.name != input.arm);
+    let others: Vec<&str> = others.map(|arm| arm.objective.as_str()).collect();
+    if !others.is_empty() {
         let _ = writeln!(
             card,
-            "\nA second adapter was trained with {} on the same batches for comparison; it is not part of this folder.",
-            title(twin)
+            "\nFor comparison other adapters were trained on the same batches, which are not part of this folder: {}.",
+            others.join("; ")
         );
     }
     let _ = writeln!(card);
@@ -115,7 +120,7 @@ fn write_method(card: &mut String, config: &RunConfig) {
 
 fn write_parameters(card: &mut String, record: &RunRecord) {
     let config = &record.config;
-    let targets: Vec<&str> = config.targets.iter().map(|target| target.module_name()).collect();
+    let targets: Vec<&str> = config.targets.iter().map(|target| target.name()).collect();
     let budget = match config.budget {
         Budget::Steps(steps) => ("steps", steps.to_string()),
         Budget::Epochs(epochs) => ("epochs", epochs.to_string()),
@@ -187,7 +192,7 @@ fn write_results(card: &mut String, input: &CardInput<'_>) {
     }
     let _ = writeln!(card, "\n|---|{}", "---|".repeat(COLUMNS.len()));
     for arm in input.arms {
-        let note = if arm.kept { " (this adapter)" } else { "" };
+        let note = if arm.name == input.arm { " (this adapter)" } else { "" };
         let _ = write!(card, "| {}{note} |", cell(&arm.objective));
         let metrics = arms.get(&arm.name);
         for (metric, _) in COLUMNS {

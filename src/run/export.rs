@@ -1,14 +1,36 @@
-//! The end of a run: the kept arm's adapter in PEFT's format with its model card, in `adapter/`.
+//! Adapters in PEFT's format with their model cards: the kept arm's at the end of a run in `adapter/`, any arm's on
+//! demand where a person wants it.
 
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::card::{CardInput, model_card};
+use super::checkpoint::{self, CheckpointError};
 use super::durable::{self, FileError};
-use super::folder::ADAPTER;
+use super::events;
+use super::folder::{self, ADAPTER, FolderError};
 use crate::lora::{LoraAdapter, peft};
+use crate::train::event::{ArmInfo, Event};
 
-const TEMPORARY: &str = ".tmp-adapter";
+const TEMPORARY: &str = ".tmp-";
+const CARD: &str = "README.md";
+
+#[derive(Debug, thiserror::Error)]
+pub enum ExportError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error("{run} has no arm `{arm}`. Its arms are {known}.")]
+    NoSuchArm { run: PathBuf, arm: String, known: String },
+    #[error("{target} is already there. Choose a folder that does not exist yet.")]
+    Exists { target: PathBuf },
+    #[error("{target} names no folder. Give the path of a new one.")]
+    NoName { target: PathBuf },
+}
 
 /// Writes `adapter/` whole or not at all and answers its path. An earlier export is replaced.
 ///
@@ -19,35 +41,86 @@ pub fn export(
     base_model: &Path,
     card: &str,
 ) -> Result<PathBuf, FileError> {
-    let temporary = run.join(TEMPORARY);
-    remove(&temporary)?;
-    fs::create_dir(&temporary).map_err(|error| FileError::new("make", &temporary, error))?;
-    if let Err(error) = write_files(&temporary, adapter, base_model, card) {
-        // Give the space back; the error itself is what the person must see.
-        let _ = fs::remove_dir_all(&temporary);
-        return Err(error);
-    }
     let path = run.join(ADAPTER);
+    let temporary = run.join(format!("{TEMPORARY}{ADAPTER}"));
+    whole(&temporary, |folder| {
+        durable::create_file(&folder.join(peft::CONFIG_FILE), |file| {
+            file.write_all(&peft::config_json(adapter, base_model))
+        })?;
+        durable::create_file(&folder.join(peft::TENSOR_FILE), |file| {
+            peft::write_tensors(file, adapter)
+        })?;
+        write(folder, CARD, card.as_bytes())
+    })?;
     remove(&path)?;
-    fs::rename(&temporary, &path).map_err(|error| FileError::new("rename", &temporary, error))?;
+    rename(&temporary, &path)?;
     durable::sync_dir(run)?;
     Ok(path)
 }
 
-fn write_files(
-    folder: &Path,
-    adapter: &LoraAdapter,
-    base_model: &Path,
-    card: &str,
+/// Writes the adapter of one arm of `run`, as its newest whole checkpoint has it, into the new folder `target`; answers
+/// after how many updates that was. The run may be going on.
+pub fn export_arm(run: &Path, arm: &str, target: &Path) -> Result<usize, ExportError> {
+    let record = folder::read_record(run)?;
+    let log = events::read(run)?;
+    let arms = arms(&log);
+    if !arms.iter().any(|known| known.name == arm) {
+        let known: Vec<&str> = arms.iter().map(|known| known.name.as_str()).collect();
+        let (run, arm) = (run.to_owned(), arm.to_owned());
+        return Err(ExportError::NoSuchArm { run, arm, known: known.join(", ") });
+    }
+    if target.exists() {
+        return Err(ExportError::Exists { target: target.to_owned() });
+    }
+    let name =
+        target.file_name().ok_or_else(|| ExportError::NoName { target: target.to_owned() })?;
+    let (step, checkpoint) = checkpoint::newest_whole(run)?;
+    let source = checkpoint.join(arm);
+    let card = model_card(&CardInput { record: &record, arm, arms: &arms, events: &log, step });
+    let parent = target.parent().unwrap_or_else(|| Path::new(""));
+    let temporary = parent.join(format!("{TEMPORARY}{}", name.to_string_lossy()));
+    whole(&temporary, |folder| {
+        for name in [peft::CONFIG_FILE, peft::TENSOR_FILE] {
+            let from = source.join(name);
+            let bytes = fs::read(&from).map_err(|error| FileError::new("read", &from, error))?;
+            write(folder, name, &bytes)?;
+        }
+        write(folder, CARD, card.as_bytes())
+    })?;
+    rename(&temporary, target)?;
+    Ok(step)
+}
+
+/// The arms of a run as its log names them; the last start counts.
+fn arms(log: &[Event]) -> Vec<ArmInfo> {
+    let started = log.iter().rev().find_map(|event| match event {
+        Event::Started { arms, .. } => Some(arms.clone()),
+        _ => None,
+    });
+    started.unwrap_or_default()
+}
+
+/// Fills the new folder `temporary`; on an error nothing of it is left.
+fn whole(
+    temporary: &Path,
+    fill: impl FnOnce(&Path) -> Result<(), FileError>,
 ) -> Result<(), FileError> {
-    durable::create_file(&folder.join(peft::CONFIG_FILE), |file| {
-        file.write_all(&peft::config_json(&adapter.config, base_model))
-    })?;
-    durable::create_file(&folder.join(peft::TENSOR_FILE), |file| {
-        peft::write_tensors(file, adapter)
-    })?;
-    durable::create_file(&folder.join("README.md"), |file| file.write_all(card.as_bytes()))?;
-    durable::sync_dir(folder)
+    remove(temporary)?;
+    fs::create_dir(temporary).map_err(|error| FileError::new("make", temporary, error))?;
+    let filled = fill(temporary).and_then(|()| durable::sync_dir(temporary));
+    if filled.is_err() {
+        // Give the space back; the error itself is what the person must see.
+        let _ = fs::remove_dir_all(temporary);
+    }
+    filled
+}
+
+fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), FileError> {
+    durable::create_file(&folder.join(name), |file| file.write_all(bytes)).map(drop)
+}
+
+fn rename(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(|error| FileError::new("rename", from, error))
 }
 
 fn remove(path: &Path) -> Result<(), FileError> {

@@ -175,9 +175,13 @@ fn run_row(run: &RunSummary) -> RunRow {
             row.date = date(&record.created);
             row.data = file_name(&config.data);
             row.model = file_name(&config.model);
-            row.objective = match config.twin {
-                Some(twin) => format!("{} beside {}", config.objective.label(), twin.label()),
+            let own = match &config.sweep {
+                Some(sweep) => format!("{}, {sweep}", config.objective.label()),
                 None => config.objective.label().to_owned(),
+            };
+            row.objective = match config.twin {
+                Some(twin) => format!("{own} beside {}", twin.label()),
+                None => own,
             };
         }
         Err(_) => row.status = "Damaged".to_owned(),

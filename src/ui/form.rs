@@ -76,7 +76,7 @@ pub fn kind(field: &Field) -> Kind {
         "recompute" => Kind::Choice(RECOMPUTE),
         "rslora" | "shuffle" => Kind::Switch,
         "targets" => Kind::Targets,
-        "device" | "stop_when" => Kind::Text,
+        "device" | "stop_when" | "sweep" => Kind::Text,
         _ => Kind::Number,
     }
 }

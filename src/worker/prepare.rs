@@ -105,7 +105,7 @@ pub fn prepare(
         return Ok(None);
     }
     outside.enter("planning memory");
-    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    let shape = read_shape(config)?;
     let plan = plan::plan(config, &shape, &train, &probe, &choice);
     if let Some(refusal) = plan.refusal() {
         return Err(SessionError::input(PrepareError::Memory { refusal }));
@@ -155,10 +155,17 @@ pub fn prepare(
     Ok(Some(Prepared { model, train, probe, probe_texts, init, inputs, device, warnings }))
 }
 
+/// The base model's configuration, if the run's adapter can sit on it.
+fn read_shape(config: &RunConfig) -> Result<ModelConfig, SessionError> {
+    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    shape.check_targets(&config.targets).map_err(SessionError::input)?;
+    Ok(shape)
+}
+
 /// Plans a run without starting it: reads the data and config.json, opens no device.
 pub fn plan_run(config: &RunConfig) -> Result<Plan, SessionError> {
     let Read { train, probe, .. } = read_and_split(config, &mut Vec::new())?;
-    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    let shape = read_shape(config)?;
     let choice = device::choose(&config.device).map_err(SessionError::input)?;
     Ok(plan::plan(config, &shape, &train, &probe, &choice))
 }

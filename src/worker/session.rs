@@ -238,8 +238,13 @@ fn save_adapter(
     let adapter = kept(state)
         .ok_or_else(|| SessionError::Failure(anyhow::anyhow!("the run has no arm to export")))?;
     let events = events::read(&folder.path).map_err(SessionError::failure)?;
-    let card =
-        model_card(&CardInput { record: &folder.record, arms, events: &events, step: state.step });
+    let card = model_card(&CardInput {
+        record: &folder.record,
+        arm: state.arms.first().map_or("", |arm| arm.name.as_str()),
+        arms,
+        events: &events,
+        step: state.step,
+    });
     export(&folder.path, adapter, &folder.record.config.model, &card).map_err(SessionError::failure)
 }
 

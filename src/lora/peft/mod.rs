@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::{LoraAdapter, LoraConfig, Site};
 use crate::config::Target;
 use crate::model::config::ModelConfig;
+use crate::model::place::{LinearSpec, own_name};
 use tensor_file::{LoadedTensor, NamedTensor, TensorFileError};
 
 pub const CONFIG_FILE: &str = "adapter_config.json";
@@ -44,9 +45,9 @@ pub enum PeftError {
     )]
     Unsupported { path: PathBuf, field: &'static str, value: String },
     #[error(
-        "{path}: `target_modules` names {module}, which cannot carry an adapter here. Adapters sit on q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj."
+        "{path}: `target_modules` names {module}, which cannot carry an adapter in this model. Its adapters sit on {known}: the adapter was made for another model; check the base model."
     )]
-    UnknownModule { path: PathBuf, module: String },
+    UnknownModule { path: PathBuf, module: String, known: String },
     #[error(transparent)]
     Tensors(#[from] TensorFileError),
     #[error(
@@ -156,10 +157,23 @@ fn list(names: Vec<String>) -> String {
     text
 }
 
+/// What PEFT finds the adapted layers by: the last part of their names, each once. A layer that the model fuses
+/// (`qkv_proj`) is one module with one A.
+fn target_modules(sites: &[Site]) -> Vec<&str> {
+    let mut names = Vec::new();
+    for site in sites {
+        let name = own_name(&site.module);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
+
 /// The text of `adapter_config.json`. Only fields that every PEFT since 0.5 knows: older versions reject
 /// unknown ones.
-pub fn config_json(config: &LoraConfig, base_model: &Path) -> Vec<u8> {
-    let targets: Vec<&str> = config.targets.iter().map(|target| target.module_name()).collect();
+pub fn config_json(adapter: &LoraAdapter, base_model: &Path) -> Vec<u8> {
+    let config = &adapter.config;
     // PEFT declares lora_alpha as an integer; a whole number is written as one.
     let alpha = if config.alpha.fract() == 0.0 && config.alpha.abs() < 1e15 {
         json!(config.alpha as i64)
@@ -183,7 +197,7 @@ pub fn config_json(config: &LoraConfig, base_model: &Path) -> Vec<u8> {
         "r": config.rank,
         "rank_pattern": {},
         "revision": null,
-        "target_modules": targets,
+        "target_modules": target_modules(&adapter.sites),
         "task_type": "CAUSAL_LM",
         "use_dora": false,
         "use_rslora": config.rslora,
@@ -205,7 +219,7 @@ pub fn save(dir: &Path, adapter: &LoraAdapter, base_model: &Path) -> Result<(), 
     };
     std::fs::create_dir_all(dir).map_err(io(dir))?;
     let path = dir.join(CONFIG_FILE);
-    std::fs::write(&path, config_json(&adapter.config, base_model)).map_err(io(&path))?;
+    std::fs::write(&path, config_json(adapter, base_model)).map_err(io(&path))?;
     let path = dir.join(TENSOR_FILE);
     let mut out = io::BufWriter::new(std::fs::File::create(&path).map_err(io(&path))?);
     write_tensors(&mut out, adapter).and_then(|()| out.flush()).map_err(io(&path))
@@ -213,7 +227,7 @@ pub fn save(dir: &Path, adapter: &LoraAdapter, base_model: &Path) -> Result<(), 
 
 /// Reads an adapter for `model`. Its sites are those of [`LoraAdapter::zeros`].
 pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
-    let config = read_config(dir)?;
+    let config = read_config(dir, model)?;
     let path = dir.join(TENSOR_FILE);
     if !path.exists() && dir.join("adapter_model.bin").exists() {
         return Err(PeftError::Pickle { path: dir.into() });
@@ -230,8 +244,8 @@ pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
     Ok(adapter)
 }
 
-/// Reads `adapter_config.json` alone.
-pub fn read_config(dir: &Path) -> Result<LoraConfig, PeftError> {
+/// Reads `adapter_config.json` of an adapter for `model`.
+fn read_config(dir: &Path, model: &ModelConfig) -> Result<LoraConfig, PeftError> {
     let path = dir.join(CONFIG_FILE);
     let text = std::fs::read(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => PeftError::NotAnAdapter { path: dir.into() },
@@ -241,7 +255,7 @@ pub fn read_config(dir: &Path) -> Result<LoraConfig, PeftError> {
         .map_err(|source| PeftError::Json { path: path.clone(), source })?;
     let reader = ConfigReader { path, fields };
     reader.refuse_unsupported()?;
-    reader.config()
+    reader.config(model)
 }
 
 struct ConfigReader {
@@ -309,7 +323,7 @@ impl ConfigReader {
         PeftError::Field { path: self.path.clone(), field, problem: problem.into() }
     }
 
-    fn config(&self) -> Result<LoraConfig, PeftError> {
+    fn config(&self, model: &ModelConfig) -> Result<LoraConfig, PeftError> {
         match self.fields.get("peft_type") {
             Some(Value::String(kind)) if kind == "LORA" => {}
             Some(_) => return Err(self.unsupported("peft_type")),
@@ -346,10 +360,10 @@ impl ConfigReader {
                 return Err(self.problem("use_rslora", format!("is {other}, not true or false")));
             }
         };
-        Ok(LoraConfig { rank, alpha, targets: self.targets()?, dropout, rslora })
+        Ok(LoraConfig { rank, alpha, targets: self.targets(model)?, dropout, rslora })
     }
 
-    fn targets(&self) -> Result<Vec<Target>, PeftError> {
+    fn targets(&self, model: &ModelConfig) -> Result<Vec<Target>, PeftError> {
         let names: Vec<&str> = match self.fields.get("target_modules") {
             Some(Value::String(name)) if name == "all-linear" => return Ok(Target::ALL.to_vec()),
             Some(Value::Array(items)) if !items.is_empty() => {
@@ -362,18 +376,29 @@ impl ConfigReader {
             }
             None => return Err(self.problem("target_modules", "is missing")),
         };
+        let modules: Vec<LinearSpec> =
+            (0..model.num_layers).flat_map(|layer| model.linears(layer)).collect();
         let mut targets = BTreeSet::new();
         for name in names {
-            let Some(target) = Target::ALL.into_iter().find(|target| {
-                name == target.module_name()
-                    || name == format!("{}.{}", target.parent_name(), target.module_name())
-            }) else {
+            let named = |linear: &&LinearSpec| {
+                let mut parts = linear.module.rsplitn(3, '.');
+                let (own, parent) = (parts.next(), parts.next());
+                own == Some(name)
+                    || own
+                        .zip(parent)
+                        .is_some_and(|(own, parent)| name == format!("{parent}.{own}"))
+            };
+            let Some(linear) = modules.iter().find(named) else {
+                let mut known: Vec<&str> = modules.iter().map(LinearSpec::own_name).collect();
+                known.sort_unstable();
+                known.dedup();
                 return Err(PeftError::UnknownModule {
                     path: self.path.clone(),
                     module: format!("`{name}`"),
+                    known: known.join(", "),
                 });
             };
-            targets.insert(target);
+            targets.extend(model.together(linear.place.target));
         }
         // `Target` is declared in the order of `Target::ALL`.
         Ok(targets.into_iter().collect())
