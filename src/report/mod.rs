@@ -16,6 +16,7 @@ pub mod run_view;
 pub mod scene;
 pub mod series;
 pub mod svg;
+pub mod tensorboard;
 pub mod trace;
 
 pub use read::{Skip, read};

@@ -4,8 +4,9 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::folder::RunRecord;
-use crate::config::{Budget, EvalSource, ObjectiveKind, RunConfig};
+use crate::config::{Budget, EvalSource, ObjectiveKind, RunConfig, Target};
 use crate::gguf;
+use crate::lora::Site;
 use crate::train::event::{ArmInfo, Event, Metrics};
 
 /// What a card is made of.
@@ -18,6 +19,8 @@ pub struct CardInput<'a> {
     pub events: &'a [Event],
     /// Updates done.
     pub step: usize,
+    /// Where the kept adapter sits.
+    pub sites: &'a [Site],
 }
 
 /// Probe figures shown: metric and column title.
@@ -52,6 +55,7 @@ pub fn model_card(input: &CardInput<'_>) -> String {
     write_parameters(&mut card, input.record);
     write_results(&mut card, input);
     write_usage(&mut card, config);
+    write_experts(&mut card, input);
     card
 }
 
@@ -234,6 +238,37 @@ fn write_usage(card: &mut String, config: &RunConfig) {
          base = AutoModelForCausalLM.from_pretrained(\"path/to/{model}\")\n\
          model = PeftModel.from_pretrained(base, \".\")  # this folder\n```"
     );
+}
+
+/// Which versions load an adapter on experts (docs/EXPERTS.md says how that was found).
+fn write_experts(card: &mut String, input: &CardInput<'_>) {
+    let on_experts = |target| {
+        let own = |site: &&Site| site.place.expert.is_some() && site.place.target == target;
+        input.sites.iter().any(|site| own(&site))
+    };
+    let on = [Target::Gate, Target::Up, Target::Down].map(on_experts);
+    if !on.contains(&true) {
+        return;
+    }
+    let _ = writeln!(
+        card,
+        "\nThe base is a mixture of experts, and the adapter sits on every expert, under the names of transformers 4. It \
+         loads with transformers 4 and PEFT 0.5 or newer, and with transformers 5 and PEFT 0.19 or newer. Older PEFT with \
+         transformers 5 would leave the experts' part out."
+    );
+    if on[0] != on[1] {
+        let _ = writeln!(
+            card,
+            "With transformers 5 it does not load: PEFT needs the gate's and the up layer's adapter together there."
+        );
+    }
+    let config = &input.record.config;
+    if config.rslora || config.dropout > 0.0 {
+        let _ = writeln!(
+            card,
+            "`adapter_config.json` states the same scale without rsLoRA and no dropout, which PEFT refuses on experts."
+        );
+    }
 }
 
 /// The last part of a path: a card may be published, and home folders do not belong in it.
