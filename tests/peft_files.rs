@@ -351,3 +351,66 @@ fn a_fused_layer_is_one_site() {
     let wrong = peft::load(&adapters()[0], &phi3).unwrap_err().to_string();
     assert!(wrong.contains("down_proj, gate_up_proj, o_proj, qkv_proj"), "{wrong}");
 }
+
+/// An adapter on the given layers of a fixture, with values of its own everywhere.
+fn filled(model: &ModelConfig, targets: &[Target]) -> LoraAdapter {
+    let lora =
+        LoraConfig { rank: 4, alpha: 6.0, targets: targets.to_vec(), dropout: 0.1, rslora: true };
+    let mut adapter = LoraAdapter::zeros(lora, model);
+    (0u16..).zip(&mut adapter.values).for_each(|(i, value)| *value = f32::from(i) * 1e-3);
+    adapter
+}
+
+#[test]
+fn adapters_on_experts_bear_the_names_of_the_checkpoint() {
+    for (name, module, targets) in [
+        ("mixtral_4e_top2", "block_sparse_moe.experts.3.w2", json!(["q_proj", "w1", "w3", "w2"])),
+        (
+            "qwen3_moe",
+            "mlp.experts.3.down_proj",
+            json!(["q_proj", "gate_proj", "up_proj", "down_proj"]),
+        ),
+    ] {
+        let model = model(name);
+        let all = [Target::Q, Target::Gate, Target::Up, Target::Down];
+        let adapter = filled(&model, &all);
+        assert_eq!(adapter.sites.len(), 2 * (1 + 4 * 3));
+        let folder = tempfile::tempdir().unwrap();
+        peft::save(folder.path(), &adapter, Path::new("m")).unwrap();
+        let tensors = raw_tensors(&folder.path().join(peft::TENSOR_FILE));
+        let name = format!("base_model.model.model.layers.1.{module}.lora_A.weight");
+        assert_eq!(tensors[&name].0, [4, model.experts.as_ref().unwrap().intermediate_size]);
+        assert_eq!(peft::load(folder.path(), &model).unwrap(), adapter);
+
+        // A finished adapter: the same scale, in terms that survive PEFT's joining of gate and up.
+        let text = peft::portable_config_json(&adapter, Path::new("m"));
+        let config: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(config["target_modules"], targets);
+        assert_eq!((&config["lora_dropout"], &config["use_rslora"]), (&json!(0.0), &json!(false)));
+        assert_eq!(config["lora_alpha"], json!(12));
+        fs::write(folder.path().join(peft::CONFIG_FILE), text).unwrap();
+        let read = peft::load(folder.path(), &model).unwrap();
+        assert_eq!(read.values, adapter.values);
+        assert!((read.config.scale() - adapter.config.scale()).abs() < 1e-12);
+    }
+    // Without experts the file says what the run did.
+    let adapter = filled(&base(), &[Target::Q]);
+    let same = peft::config_json(&adapter, Path::new("m"));
+    assert_eq!(peft::portable_config_json(&adapter, Path::new("m")), same);
+}
+
+#[test]
+fn a_router_carries_no_adapter_and_a_part_of_the_experts_is_no_adapter() {
+    let model = model("mixtral_4e_top2");
+    let folder = tempfile::tempdir().unwrap();
+    peft::save(folder.path(), &filled(&model, &[Target::Gate]), Path::new("m")).unwrap();
+    let refusal = |modules: Value| {
+        let folder = copy(folder.path(), |c| drop(c.insert("target_modules".into(), modules)));
+        peft::load(folder.path(), &model).unwrap_err().to_string()
+    };
+    let message = refusal(json!(["w1", "gate"]));
+    assert!(message.contains("`gate`") && message.contains("w1, w3, w2"), "{message}");
+    assert!(refusal(json!(["gate_proj"])).contains("`gate_proj`"));
+    let message = refusal(json!(["experts.0.w1", "q_proj"]));
+    assert!(message.contains("missing") && message.contains("q_proj.lora_A"), "{message}");
+}
