@@ -8,8 +8,6 @@
 //! The weights are written to a folder of their own first (bf16 safetensors) and read as a person's model would be;
 //! peak memory counts from there. `--size 1b` is the shape of Llama 3.2 1B and needs 2.5 GB of disk.
 
-use std::borrow::Cow;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -20,14 +18,14 @@ use dpop_studio::config::{
     WeightPlace,
 };
 use dpop_studio::data::pair::TokenizedPair;
+use dpop_studio::kernels::pace;
 use dpop_studio::model::Model;
-use dpop_studio::model::checkpoint::expected_tensors;
-use dpop_studio::model::config::ModelConfig;
 use dpop_studio::train::Trainer;
 use dpop_studio::worker::device::choose;
-use half::bf16;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
+
+mod shapes;
 
 #[derive(Parser)]
 struct Args {
@@ -58,69 +56,12 @@ struct Args {
     /// Blocks are computed again on the way back.
     #[arg(long)]
     recompute: bool,
+    /// Measure the device first and cut its work into short submissions, as a run on a GPU does; tells the longest.
+    #[arg(long)]
+    pace: bool,
     /// Cargo passes this one.
     #[arg(long, hide = true)]
     bench: bool,
-}
-
-/// Shape and usual length of a sequence: llama2.c's 15M and 110M models, and Llama 3.2 1B.
-fn model_config(size: &str) -> anyhow::Result<(serde_json::Value, usize)> {
-    let (hidden, inner, layers, heads, kv_heads, vocabulary, sequence) = match size {
-        "15m" => (288, 768, 6, 6, 6, 32_000, 256),
-        "110m" => (768, 2048, 12, 12, 12, 32_000, 512),
-        "1b" => (2048, 8192, 16, 32, 8, 128_256, 128),
-        other => anyhow::bail!("--size {other}: choose 15m, 110m or 1b"),
-    };
-    let config = serde_json::json!({
-        "architectures": ["LlamaForCausalLM"], "hidden_size": hidden, "intermediate_size": inner,
-        "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
-        "vocab_size": vocabulary, "rms_norm_eps": 1e-6, "rope_theta": 10_000.0,
-        "tie_word_embeddings": true, "max_position_embeddings": 1024,
-    });
-    Ok((config, sequence))
-}
-
-/// A tensor of seeded random values, made when it is written.
-struct RandomTensor {
-    shape: Vec<usize>,
-    seed: u64,
-}
-
-impl safetensors::View for &RandomTensor {
-    fn dtype(&self) -> safetensors::Dtype {
-        safetensors::Dtype::BF16
-    }
-
-    fn shape(&self) -> &[usize] {
-        &self.shape
-    }
-
-    /// Norms around 1, matrices of deviation 0.02.
-    fn data(&self) -> Cow<'_, [u8]> {
-        let centre = if self.shape.len() == 1 { 1.0 } else { 0.0 };
-        let mut rng = Pcg64Mcg::seed_from_u64(self.seed);
-        let bound = 0.02 * 3f32.sqrt();
-        let count = self.shape.iter().product::<usize>();
-        let values = (0..count).map(|_| bf16::from_f32(centre + rng.random_range(-bound..bound)));
-        Cow::Owned(values.flat_map(bf16::to_le_bytes).collect())
-    }
-
-    fn data_len(&self) -> usize {
-        2 * self.shape.iter().product::<usize>()
-    }
-}
-
-/// Writes a model folder.
-fn write_model(folder: &Path, config: &serde_json::Value) -> anyhow::Result<()> {
-    std::fs::write(folder.join("config.json"), config.to_string())?;
-    let shape = ModelConfig::read(folder)?;
-    let tensors: Vec<_> = expected_tensors(&shape)
-        .into_iter()
-        .zip(0..)
-        .map(|((name, shape), seed)| (name, RandomTensor { shape, seed }))
-        .collect();
-    let views = tensors.iter().map(|(name, tensor)| (name.as_str(), tensor));
-    Ok(safetensors::serialize_to_file(views, None, &folder.join("model.safetensors"))?)
 }
 
 /// Fresh random pairs for every step, so that each step sees its pairs for the first time.
@@ -143,6 +84,7 @@ fn config(arms: usize, steps: usize, pairs: usize) -> RunConfig {
         data: "random".into(),
         objective: if arms > 1 { ObjectiveKind::Dpop } else { ObjectiveKind::Dpo },
         twin: (arms > 1).then_some(ObjectiveKind::Dpo),
+        sweep: None,
         beta: 0.1,
         lambda: 50.0,
         label_smoothing: 0.0,
@@ -213,7 +155,7 @@ fn watch_private_memory() -> Arc<AtomicU64> {
 
 fn main() -> anyhow::Result<()> {
     let args = Args::parse();
-    let (shape, usual) = model_config(&args.size)?;
+    let (shape, usual) = shapes::model_config(&args.size)?;
     let sequence = args.length.unwrap_or(usual);
     let choice = choose(&args.device)?;
     let device = choice.open()?;
@@ -221,7 +163,7 @@ fn main() -> anyhow::Result<()> {
     options.stream = args.stream.then(std::env::temp_dir);
     options.recompute = args.recompute;
     let folder = tempfile::tempdir()?;
-    write_model(folder.path(), &shape)?;
+    shapes::write_model(folder.path(), &shape)?;
     // From here on the kernel's high-water mark counts anew (Linux).
     let _ = std::fs::write("/proc/self/clear_refs", "5");
     let private = watch_private_memory();
@@ -230,6 +172,10 @@ fn main() -> anyhow::Result<()> {
     let data = pairs(args.pairs * args.steps, sequence, prompt);
     let config = config(args.arms, 2 * args.steps, args.pairs);
     let mut trainer = Trainer::new(model, &config, data, Vec::new(), None, None)?;
+    if args.pace {
+        pace::calibrate(&device);
+        pace::observe();
+    }
     let mut times = Vec::new();
     for _ in 0..2 * args.steps {
         let start = Instant::now();
@@ -246,6 +192,7 @@ fn main() -> anyhow::Result<()> {
         "steps": args.steps, "tokens_per_step": tokens,
         "first_visit_s": first, "cached_s": cached,
         "tok_s_first_visit": tokens / first, "tok_s_cached": tokens / cached,
+        "longest_submission_ms": args.pace.then(|| pace::longest().as_millis() as u64),
         "peak_rss_mb": peak_mib(), "peak_private_mb": private.load(Ordering::Relaxed),
     });
     println!("{line}");

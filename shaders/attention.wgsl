@@ -30,7 +30,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let prefix_start = u32(spans[token * 5u]);
     let shared_keys = u32(spans[token * 5u + 1u]) - prefix_start;
     let own_start = u32(spans[token * 5u + 2u]);
-    let end = shared_keys + token - own_start + 1u;
+    // Prefix and own keys are consecutive positions.
+    let end = u32(spans[token * 5u + 4u]) + 1u;
     var first = 0u;
     if info[4] > 0u && end > info[4] { first = end - info[4]; }
 

@@ -4,13 +4,16 @@
 //! to about -8 under DPO and stay near -0.3 under DPOP; greedy answers fall from 95 % right to under 30 %, or stay
 //! above 90 %. Exact figures depend on seed and order.
 
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use dpop_studio::config::presets;
 use dpop_studio::data::tokenizer::Tokenizer;
 use dpop_studio::data::{self, pair::Text};
+use dpop_studio::model::generate::GenerateOptions;
+use dpop_studio::model::sampling::Sampling;
 use dpop_studio::model::{LoadOptions, Model, Updates};
 use dpop_studio::train::Trainer;
 use dpop_studio::train::event::{Event, Metrics};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 mod common;
@@ -22,25 +25,22 @@ fn demo(file: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/demo").join(file)
 }
 
-fn next_token(model: &Model, ids: &[u32], updates: Option<&Updates>) -> u32 {
-    let logits: Tensor<2> = model.logits(ids, updates).unwrap();
-    let [n, v] = logits.dims();
-    let last: Vec<f32> = logits.slice([n - 1..n, 0..v]).into_data().try_to_vec().unwrap();
-    let best = last.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap();
-    best.0 as u32
-}
-
 /// Share of held-out problems whose greedy answer is the chosen one to the letter.
 fn greedy_exact(model: &Model, tokenizer: &Tokenizer, updates: Option<&Updates>) -> f64 {
     let held_out = data::load(&demo("pairs_eval.jsonl")).unwrap();
-    let right = held_out.pairs.iter().take(PROBLEMS).filter(|pair| {
+    let pairs = &held_out.pairs[..PROBLEMS];
+    let prompts: Vec<Vec<u32>> =
+        pairs.iter().map(|pair| tokenizer.encode_prompt(&pair.prompt).unwrap()).collect();
+    let options = GenerateOptions {
+        max_new_tokens: 90,
+        sampling: Sampling::GREEDY,
+        end_ids: tokenizer.end_ids().to_vec(),
+    };
+    let go_on = |_, _| ControlFlow::Continue(());
+    let texts = model.generate(&prompts, updates, &options, go_on).unwrap();
+    let right = pairs.iter().zip(&texts).filter(|(pair, text)| {
         let Text::Plain(chosen) = &pair.chosen else { panic!("demo rows are text") };
-        let mut ids = tokenizer.encode_prompt(&pair.prompt).unwrap();
-        let prompt = ids.len();
-        while ids.len() < prompt + 90 && ids.last() != Some(&tokenizer.eos_id()) {
-            ids.push(next_token(model, &ids, updates));
-        }
-        tokenizer.decode_answer(&ids[prompt..]).unwrap().trim() == chosen.trim()
+        tokenizer.decode_answer(&text.ids).unwrap().trim() == chosen.trim()
     });
     right.count() as f64 / PROBLEMS as f64
 }

@@ -4,7 +4,7 @@
 use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor, TensorData};
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::kernels::{self, Activation, AttentionSaved, AttentionSpec, Weight, plain};
-use dpop_studio::model::layout::PackedBatch;
+use dpop_studio::model::layout::{Continuation, PackedBatch};
 
 mod common;
 
@@ -225,6 +225,55 @@ fn attention_matches() {
         // Scores reach 3: one cap bends all of them, one hardly any.
         check_attention(&device, None, Some(1.5), 3e-6);
         check_attention(&device, Some(4), Some(50.0), 3e-6);
+    }
+}
+
+/// Queries that see keys of earlier passes: rows of a buffer in which other rows belong to other sequences or to nobody.
+#[test]
+fn attention_over_cached_keys_matches() {
+    let ids = [1u32; 70];
+    // (first row of the sequence, tokens before the new ones, new ones)
+    let sequences = [(0, 6, 70), (80, 3, 1), (90, 0, 2)];
+    let new =
+        sequences.map(|(row, position, count)| Continuation { ids: &ids[..count], position, row });
+    let batch = PackedBatch::continuing(&new);
+    let (n, m) = (batch.tokens(), 95);
+    for device in devices() {
+        for window in [None, Some(4)] {
+            let spec = AttentionSpec {
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 8,
+                window,
+                scale: 0.3,
+                softcap: None,
+            };
+            let table = TensorData::new(batch.spans.clone(), [n, kernels::SPAN_COLUMNS]);
+            let spans: Tensor<2, Int> = Tensor::from_data(table, &device);
+            let q = random([n, 32], 1, &device);
+            let (k, v) = (random([m, 16], 2, &device), random([m, 16], 3, &device));
+            let (out, lse) = kernels::attention(&q, &k, &v, &spans, spec);
+            let (q, k, v) = (to_f64(&q), to_f64(&k), to_f64(&v));
+            let want = plain::attention(q.clone(), k.clone(), v.clone(), &batch.spans, spec);
+            close("cached attention", &values(out.clone()), &values(want), 3e-6);
+            assert!(values(lse).iter().all(|sum| sum.is_finite()));
+            // The same keys as one whole sequence, of which the queries are the end.
+            let mut first = 0;
+            for (row, position, count) in sequences {
+                let whole =
+                    [Continuation { ids: &[1; 76][..position + count], position: 0, row: 0 }];
+                let rows = row..row + position + count;
+                let [k, v] = [&k, &v].map(|t| t.clone().slice([rows.clone(), 0..16]));
+                let own = q.clone().slice([first..first + count, 0..32]);
+                let before = Tensor::zeros([position, 32], (&Device::flex(), DType::F64));
+                let q = Tensor::cat(vec![before, own], 0);
+                let all = plain::attention(q, k, v, &PackedBatch::continuing(&whole).spans, spec);
+                let want = all.slice([position..position + count, 0..32]);
+                let got = out.clone().slice([first..first + count, 0..32]);
+                close("cached attention beside the whole", &values(got), &values(want), 3e-6);
+                first += count;
+            }
+        }
     }
 }
 

@@ -61,10 +61,16 @@ fn close(what: &str, got: &[f32], want: &[f64]) {
     }
 }
 
+/// Many rows at a time as in training, and few as in generation.
 #[test]
 fn products_are_those_of_the_decoded_matrix() {
+    products(70);
+    products(3);
+}
+
+fn products(n: usize) {
     // Rows and columns that fill no tile, no block and no word.
-    let (n, rows, cols) = (70, 131, 100);
+    let (rows, cols) = (131, 100);
     let w = normal(rows * cols, 1);
     let x = normal(n * cols, 2);
     let dy = normal(n * rows, 3);

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{BasePrecision, RunDraft};
+use crate::config::{BasePrecision, RunDraft, WeightPlace};
 
 /// Fine-tune language models with LoRA and DPO-Positive, and see where plain DPO collapses.
 ///
@@ -25,10 +25,14 @@ pub enum Command {
     Train(Box<TrainArgs>),
     /// Print the log-probability of every completion token, one JSON line a pair.
     Logprobs(LogprobsArgs),
+    /// Let a model write: the base model, with an adapter, or beside the arms of a run.
+    Generate(GenerateArgs),
     /// Say what a preference file holds: rows, schema, skipped rows with reasons, lengths.
     Inspect(InspectArgs),
     /// Write a run as one HTML page: charts, collapse, final figures, settings.
     Report(ReportArgs),
+    /// Write the adapter of any arm of a run, in PEFT's format, into a folder of its own.
+    Export(ExportArgs),
     /// Say what a run's record tells: where likelihood was lost, whether forecasts came true, what to try next.
     Review(ReviewArgs),
     /// Forecast the memory of a run: what it needs by part, whether it fits, and what would make it fit.
@@ -72,7 +76,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct LogprobsArgs {
-    /// Folder of the base model.
+    /// Folder of the base model, or a .gguf file.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Preference file.
@@ -96,11 +100,81 @@ pub struct LogprobsArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(
+    after_help = "Greedy unless --temperature is above 0: the same prompt gives the same text."
+)]
+pub struct GenerateArgs {
+    /// Folder of the base model.
+    #[arg(long, value_name = "DIR", required_unless_present = "run")]
+    pub model: Option<PathBuf>,
+    /// PEFT adapter to apply.
+    #[arg(long, value_name = "DIR", requires = "model")]
+    pub adapter: Option<PathBuf>,
+    /// Folder of a run: its base model, then every arm of its newest checkpoint.
+    #[arg(long, value_name = "DIR", conflicts_with = "model")]
+    pub run: Option<PathBuf>,
+    /// The prompt.
+    #[arg(long, value_name = "TEXT", required_unless_present = "prompt_file")]
+    pub prompt: Option<String>,
+    /// Take the prompt from a text file, `-` for stdin; a newline at its end does not count.
+    #[arg(long, value_name = "FILE", conflicts_with = "prompt")]
+    pub prompt_file: Option<PathBuf>,
+    /// New tokens at most.
+    #[arg(long, value_name = "N", default_value_t = 256)]
+    pub max_new_tokens: usize,
+    /// 0 takes the likeliest token always; 1 draws with the model's probabilities.
+    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = temperature)]
+    pub temperature: f64,
+    /// Draw from the likeliest tokens that together have this probability.
+    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = share)]
+    pub top_p: f64,
+    /// Draw from the N likeliest tokens; 0 for all.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub top_k: usize,
+    /// The same seed draws the same text.
+    #[arg(long, value_name = "N", default_value_t = 42)]
+    pub seed: u64,
+    /// Put the prompt through the model's chat template, as a user's message. Usual where the model has one.
+    #[arg(long)]
+    pub chat: bool,
+    /// Take the prompt as it stands.
+    #[arg(long, conflicts_with = "chat")]
+    pub no_chat: bool,
+    /// End the text before this one; may be given several times.
+    #[arg(long, value_name = "TEXT")]
+    pub stop: Vec<String>,
+    /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    pub device: String,
+    /// How the base weights are stored on the device; f32, or as the run has it, without it.
+    #[arg(long, value_enum)]
+    pub base_precision: Option<BasePrecision>,
+    /// Where the base model's blocks lie.
+    #[arg(long, value_enum, default_value = "auto")]
+    pub weights: WeightPlace,
+    /// Print one JSON object when all is written.
+    #[arg(long)]
+    pub json: bool,
+}
+
+fn temperature(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    let allowed = (0.0..=100.0).contains(&value);
+    allowed.then_some(value).ok_or_else(|| "it must be at least 0, at most 100".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let value: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
+    let allowed = value > 0.0 && value <= 1.0;
+    allowed.then_some(value).ok_or_else(|| "it must be above 0, at most 1".to_owned())
+}
+
+#[derive(Debug, Args)]
 pub struct InspectArgs {
     /// Preference file.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Folder of the base model, whose tokenizer gives lengths in tokens.
+    /// Folder of the base model or a .gguf file, whose tokenizer gives lengths in tokens.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// How the base weights are stored on the device that scores the forecast.
@@ -159,6 +233,19 @@ pub struct ReportArgs {
     pub run: PathBuf,
     /// The page to write; a file of this name is replaced.
     #[arg(long, value_name = "FILE")]
+    pub output: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of the run, finished or going on.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Name of the arm, as in the run's charts and checkpoints: `dpo`, `dpop-lambda-5`, ..
+    #[arg(long, value_name = "NAME")]
+    pub arm: String,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
 }
 

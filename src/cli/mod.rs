@@ -4,7 +4,9 @@
 
 mod args;
 mod devices;
+mod export;
 mod forecast_text;
+mod generate;
 mod inspect;
 mod logprobs;
 mod output;
@@ -13,6 +15,7 @@ mod presets;
 mod progress;
 mod report;
 mod review;
+mod stop_text;
 mod train;
 
 use std::path::{Path, PathBuf};
@@ -43,8 +46,10 @@ pub fn main(window: Option<OpenWindow>) -> ExitCode {
         None => open_window(window, cli.paths).map(|()| 0),
         Some(Command::Train(args)) => train::run(*args),
         Some(Command::Logprobs(args)) => logprobs::run(&args).map(|()| 0),
+        Some(Command::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Command::Inspect(args)) => inspect::run(&args).map(|()| 0),
         Some(Command::Report(args)) => report::run(&args).map(|()| 0),
+        Some(Command::Export(args)) => export::run(&args).map(|()| 0),
         Some(Command::Review(args)) => review::run(&args).map(|()| 0),
         Some(Command::Plan(args)) => plan::run(&args).map(|()| 0),
         Some(Command::Devices(args)) => devices::run(&args).map(|()| 0),

@@ -11,8 +11,10 @@ pub mod source;
 pub mod source_rows;
 pub mod template;
 pub mod token_ids;
-mod token_text;
+pub mod token_text;
 pub mod tokenizer;
+mod tokenizer_files;
+mod tokenizer_gguf;
 
 pub use inspect::{InspectReport, inspect};
 pub use pair::{Message, PreferencePair, Skipped, Text, TokenizedPair};

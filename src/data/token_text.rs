@@ -1,4 +1,4 @@
-//! What single tokens look like.
+//! What single tokens look like, and text that comes token by token.
 
 use super::tokenizer::Tokenizer;
 
@@ -19,19 +19,19 @@ impl Tokenizer {
     /// The text of `ids`, one piece a token; joined, the pieces are the text. A character whose bytes are spread over
     /// several tokens stands with the last of them, and the pieces before it are empty.
     pub fn token_texts(&self, ids: &[u32]) -> Vec<String> {
-        let mut pending = Vec::new();
-        let mut texts: Vec<String> = ids
-            .iter()
-            .map(|id| {
-                pending.extend(self.token_bytes(*id));
-                take_text(&mut pending)
-            })
-            .collect();
-        // An answer may be cut in the middle of a character.
+        let mut pieces = Pieces::default();
+        let mut texts: Vec<String> =
+            ids.iter().map(|id| pieces.push(&self.token_bytes(*id))).collect();
         if let Some(last) = texts.last_mut() {
-            last.push_str(&String::from_utf8_lossy(&pending));
+            last.push_str(&pieces.finish());
         }
         texts
+    }
+
+    /// Whether a text that begins with this token drops the token's leading space, as SentencePiece's do.
+    fn drops_leading_space(&self, id: u32) -> bool {
+        let shown = self.inner.decode(&[id], false).unwrap_or_default();
+        self.token_bytes(id).starts_with(b" ") && !shown.starts_with(' ')
     }
 
     /// The bytes of text that token `id` stands for.
@@ -51,6 +51,56 @@ impl Tokenizer {
             Some(byte) => vec![byte],
             None => token.replace('\u{2581}', " ").into_bytes(),
         }
+    }
+}
+
+/// Bytes that come in pieces, as text: only whole characters leave it.
+#[derive(Debug, Default)]
+struct Pieces(Vec<u8>);
+
+impl Pieces {
+    /// The characters that are whole now.
+    fn push(&mut self, bytes: &[u8]) -> String {
+        self.0.extend_from_slice(bytes);
+        take_text(&mut self.0)
+    }
+
+    /// What is left where a text was cut in the middle of a character.
+    fn finish(&mut self) -> String {
+        String::from_utf8_lossy(&std::mem::take(&mut self.0)).into_owned()
+    }
+}
+
+/// A generated text as it comes, token by token. Joined, what it answers is [`Tokenizer::decode_answer`] of all tokens;
+/// of a text that goes on another (`continues`) the leading space stays, which separates the two.
+#[derive(Debug)]
+pub struct TextStream<'a> {
+    tokenizer: &'a Tokenizer,
+    pieces: Pieces,
+    begins: bool,
+}
+
+impl<'a> TextStream<'a> {
+    pub fn new(tokenizer: &'a Tokenizer, continues: bool) -> Self {
+        TextStream { tokenizer, pieces: Pieces::default(), begins: !continues }
+    }
+
+    /// The characters that the token completes: often one word, nothing where a character needs more tokens.
+    pub fn push(&mut self, id: u32) -> String {
+        let inner = &self.tokenizer.inner;
+        let token = inner.id_to_token(id);
+        if token.is_some_and(|token| inner.get_added_vocabulary().is_special_token(&token)) {
+            return String::new();
+        }
+        let bytes = self.tokenizer.token_bytes(id);
+        let skip = usize::from(self.begins && self.tokenizer.drops_leading_space(id));
+        self.begins = false;
+        self.pieces.push(&bytes[skip..])
+    }
+
+    /// What is left of a character that was cut.
+    pub fn finish(mut self) -> String {
+        self.pieces.finish()
     }
 }
 
@@ -87,19 +137,18 @@ fn byte_of(c: char) -> Option<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::take_text;
+    use super::Pieces;
 
     #[test]
     fn characters_wait_for_their_last_byte() {
-        let mut pending = Vec::new();
-        let pieces: Vec<String> = [&b"a\xc5"[..], b"\xbb\xf0", b"\x9f", b"\x99\x82b", b"\xff"]
+        let mut pieces = Pieces::default();
+        let texts: Vec<String> = [&b"a\xc5"[..], b"\xbb\xf0", b"\x9f", b"\x99\x82b", b"\xff"]
             .iter()
-            .map(|bytes| {
-                pending.extend_from_slice(bytes);
-                take_text(&mut pending)
-            })
+            .map(|bytes| pieces.push(bytes))
             .collect();
-        assert_eq!(pieces, ["a", "\u{17b}", "", "\u{1f642}b", "\u{fffd}"]);
-        assert!(pending.is_empty());
+        assert_eq!(texts, ["a", "\u{17b}", "", "\u{1f642}b", "\u{fffd}"]);
+        assert_eq!(pieces.finish(), "");
+        assert_eq!(pieces.push(b"c\xf0\x9f"), "c");
+        assert_eq!(pieces.finish(), "\u{fffd}");
     }
 }

@@ -14,6 +14,7 @@ use cubecl::prelude::KernelId;
 use cubecl::server::KernelArguments;
 use cubecl::{CubeCount, CubeDim};
 
+use super::pace::{self, Work};
 use super::shader::{self, Shader, WORKGROUP};
 use super::{Activation, AttentionSpec, DecoderOps, QuantSpec};
 use crate::quant::QuantFormat;
@@ -99,6 +100,41 @@ fn transposed(tensor: CubeTensor, transpose: bool) -> CubeTensor {
     if transpose { CubeBackend::float_transpose(tensor) } else { tensor }
 }
 
+/// `op(a) op(b)`, in as many pieces of `a`'s rows as a short submission needs.
+fn paced_product(a: CubeTensor, b: CubeTensor, ta: bool, tb: bool) -> CubeTensor {
+    let (k, m) = if tb { (dims(&b).1, dims(&b).0) } else { dims(&b) };
+    let row = 2 * (k * m) as u64;
+    if ta {
+        pace::count(&a, Work::Product, row * dims(&a).1 as u64);
+        return product(transposed(a, ta), transposed(b, tb));
+    }
+    in_rows(a, Work::Product, row, |a| product(a, transposed(b.clone(), tb)))
+}
+
+/// `compute` over pieces of `x`'s rows, each counted.
+fn in_rows(
+    x: CubeTensor,
+    work: Work,
+    operations_a_row: u64,
+    compute: impl Fn(CubeTensor) -> CubeTensor,
+) -> CubeTensor {
+    let (rows, width) = dims(&x);
+    let at_once = pace::at_once(work, rows, operations_a_row);
+    let part = |x: CubeTensor, rows: usize| {
+        pace::count(&x, work, rows as u64 * operations_a_row);
+        compute(x)
+    };
+    if at_once >= rows {
+        return part(x, rows);
+    }
+    let parts = (0..rows).step_by(at_once).map(|first| {
+        let range = first..rows.min(first + at_once);
+        let count = range.len();
+        part(into_contiguous(burn_cubecl::kernel::slice(x.clone(), &[range, 0..width])), count)
+    });
+    CubeBackend::float_cat(parts.collect(), 0)
+}
+
 fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 7] {
     [
         tokens as u32,
@@ -137,7 +173,7 @@ fn quant_info(n: usize, spec: QuantSpec) -> [u32; 4] {
 
 impl DecoderOps for CubeBackend {
     fn mm(a: FloatTensor<Self>, b: FloatTensor<Self>, ta: bool, tb: bool) -> FloatTensor<Self> {
-        product(transposed(a, ta), transposed(b, tb))
+        paced_product(a, b, ta, tb)
     }
 
     fn mm_add(
@@ -148,7 +184,7 @@ impl DecoderOps for CubeBackend {
         tb: bool,
         alpha: f32,
     ) -> FloatTensor<Self> {
-        let out = product(transposed(a, ta), transposed(b, tb));
+        let out = paced_product(a, b, ta, tb);
         let out = if alpha == 1.0 { out } else { Self::float_mul_scalar(out, alpha.into()) };
         Self::float_add(acc, out)
     }
@@ -297,17 +333,20 @@ impl DecoderOps for CubeBackend {
         spec: QuantSpec,
         transposed: bool,
     ) -> FloatTensor<Self> {
-        let [x] = contiguous([x]);
-        let n = dims(&x).0;
         let (shader, width) = if transposed {
             (shader::QUANTISED_MATMUL_TRANSPOSED, spec.cols)
         } else {
             (shader::QUANTISED_MATMUL, spec.rows)
         };
-        let out = new_like(&x, [n, width]);
-        let tiles = n.div_ceil(QUANT_TILE) * width.div_ceil(QUANT_TILE);
-        launch(shader, tiles, &[&x, &codes, &scales, &out], &quant_info(n, spec));
-        out
+        let row = 2 * (spec.rows * spec.cols) as u64;
+        let [x] = contiguous([x]);
+        in_rows(x, Work::Decoding, row, |x| {
+            let n = dims(&x).0;
+            let out = new_like(&x, [n, width]);
+            let tiles = n.div_ceil(QUANT_TILE) * width.div_ceil(QUANT_TILE);
+            launch(shader, tiles, &[&x, &codes, &scales, &out], &quant_info(n, spec));
+            out
+        })
     }
 
     fn quantised_rows(

@@ -9,6 +9,7 @@
 mod cpu;
 mod cube;
 mod head;
+pub mod pace;
 pub mod plain;
 mod shader;
 mod weight;
@@ -235,7 +236,9 @@ pub fn gated_activation_backward(
 
 /// Causal attention over packed rows with shared prefixes.
 ///
-/// q `[N, heads * head_dim]`, k and v `[N, kv_heads * head_dim]`, spans `[N, SPAN_COLUMNS]`.
+/// q `[N, heads * head_dim]`, k and v `[M, kv_heads * head_dim]`, spans `[N, SPAN_COLUMNS]`. The spans name rows of k
+/// and v: in training those of the batch's own tokens (M = N), in text generation those of a cache. The backward pass
+/// knows the former alone.
 /// Answers the output `[N, heads * head_dim]` and the log-sum-exp of the scores `[N, heads]`.
 pub fn attention(
     q: &Tensor<2>,

@@ -63,25 +63,30 @@ pub fn attention(
     spec: AttentionSpec,
 ) -> Tensor<2> {
     let n = spans.len() / SPAN_COLUMNS;
+    let [m, _] = k.dims();
     let device = q.device();
-    let span = |i: usize, column: usize| spans[i * SPAN_COLUMNS + column];
-    let mut hidden = vec![1i32; n * n];
-    for i in 0..n {
-        for j in 0..=i {
-            let key = j as i32;
-            let prefix = (span(i, 0)..span(i, 1)).contains(&key);
-            let near = spec.window.is_none_or(|w| span(i, 4) - span(j, 4) < w as i32);
-            if near && (prefix || key >= span(i, 2)) {
-                hidden[i * n + j] = 0;
+    let mut hidden = vec![1i32; n * m];
+    for (i, span) in spans.chunks_exact(SPAN_COLUMNS).enumerate() {
+        let [start, prefix_end, own, position] = [0, 1, 2, 4].map(|column| span[column] as usize);
+        let shared = prefix_end - start;
+        // Each key that the query may see, with the key's own position.
+        let prefix = (start..prefix_end).enumerate();
+        let tail = (shared..=position).map(|at| (at, own + at - shared));
+        for (at, key) in prefix.chain(tail) {
+            if spec.window.is_none_or(|window| position - at < window) {
+                hidden[i * m + key] = 0;
             }
         }
     }
-    let hidden: Tensor<2, Int> = Tensor::from_data(TensorData::new(hidden, [n, n]), &device);
+    let hidden: Tensor<2, Int> = Tensor::from_data(TensorData::new(hidden, [n, m]), &device);
     let hidden = hidden.equal_scalar(1);
     let d = spec.head_dim;
     let heads = (0..spec.heads).map(|head| {
         let kv = head / (spec.heads / spec.kv_heads);
-        let columns = |t: &Tensor<2>, h: usize| t.clone().slice([0..n, h * d..(h + 1) * d]);
+        let columns = |t: &Tensor<2>, h: usize| {
+            let rows = t.dims()[0];
+            t.clone().slice([0..rows, h * d..(h + 1) * d])
+        };
         let scores = columns(&q, head).matmul(columns(&k, kv).transpose()) * spec.scale as f64;
         let scores = soft_capped(scores, spec.softcap).mask_fill(hidden.clone(), -1e30);
         activation::softmax(scores, 1).matmul(columns(&v, kv))

@@ -2,6 +2,7 @@
 
 use burn::tensor::{Int, Tensor};
 
+use super::cache::CachedLayer;
 use super::linear::Linear;
 use super::norm::Norm;
 use super::updates::{BackwardPass, ForwardPass};
@@ -103,12 +104,14 @@ impl Qkv {
 }
 
 impl SelfAttention {
-    /// x `[N, D]`, already normed -> `[N, D]`.
+    /// x `[N, D]`, already normed -> `[N, D]`. With a cache, its keys and values and the batch's are seen, and there is
+    /// no backward pass.
     pub fn forward(
         &self,
         x: &Tensor<2>,
         context: &Context,
         pass: &mut ForwardPass<'_>,
+        cache: Option<CachedLayer<'_>>,
     ) -> (Tensor<2>, SelfAttentionSaved) {
         let spec = self.spec;
         let [q, k, v] = self.qkv.forward(x, spec, pass);
@@ -116,6 +119,10 @@ impl SelfAttention {
         let (k, k_raw) = head_norm(k, self.k_norm.as_ref()); // [N, KV * head_dim]
         let q = rope(q, &context.cos, &context.sin, spec.heads, false);
         let k = rope(k, &context.cos, &context.sin, spec.kv_heads, false);
+        let (k, v) = match cache {
+            Some(cache) => cache.join(k, v), // [rows of the cache, KV * head_dim]
+            None => (k, v),
+        };
         let (out, lse) = attention(&q, &k, &v, &context.spans, spec);
         let y = pass.linear(Target::O, &self.o, &out);
         (y, SelfAttentionSaved { q_raw, k_raw, core: AttentionSaved { q, k, v, out, lse } })

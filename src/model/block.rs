@@ -3,6 +3,7 @@
 use burn::tensor::Tensor;
 
 use super::attention::{Context, SelfAttention, SelfAttentionSaved};
+use super::cache::CachedLayer;
 use super::error::ModelError;
 use super::mlp::{Mlp, MlpSaved};
 use super::norm::Norm;
@@ -54,7 +55,8 @@ fn out_norm_backward(dout: &Tensor<2>, out: Option<Tensor<2>>, norm: Option<&Nor
 }
 
 impl Block {
-    /// x `[N, D]` -> the next block's input `[N, D]`.
+    /// x `[N, D]` -> the next block's input `[N, D]`. With a cache, the spans name its rows, and the batch's keys and
+    /// values join it; there is no backward pass then.
     ///
     /// # Errors
     /// Those of [`Mlp::forward`].
@@ -63,10 +65,11 @@ impl Block {
         x: Tensor<2>,
         context: &Context,
         updates: Option<&BlockUpdates>,
+        cache: Option<CachedLayer<'_>>,
     ) -> Result<(Tensor<2>, BlockSaved), ModelError> {
         let mut pass = ForwardPass::new(updates);
         let h = self.attention_norm.forward(&x); // [N, D]
-        let (out, attention) = self.attention.forward(&h, context, &mut pass);
+        let (out, attention) = self.attention.forward(&h, context, &mut pass, cache);
         let (out, attention_out) = out_norm(out, self.attention_out_norm.as_ref());
         let y = x.clone() + out; // [N, D]
         let h = self.mlp_norm.forward(&y);

@@ -5,12 +5,12 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use super::attention::Context;
 use super::block::BlockSaved;
 use super::blocks::{Blocks, Order};
+use super::cache::Cache;
 use super::config::{ModelConfig, Rope};
 use super::error::ModelError;
-use super::layout::{PackedBatch, PairEntries};
+use super::layout::{Continuation, PackedBatch, PairEntries};
 use super::norm::Norm;
 use super::updates::{BlockGrads, BlockUpdates};
-use crate::data::pair::TokenizedPair;
 use crate::kernels::{SPAN_COLUMNS, Weight, combine_rows, head_log_probs, head_log_probs_grad};
 
 /// A Llama-family language model on one device, frozen.
@@ -144,6 +144,7 @@ impl Model {
         &self,
         batch: &DeviceBatch,
         updates: Option<&Updates>,
+        mut cache: Option<&mut Cache>,
         mut keep: impl FnMut(BlockSaved),
     ) -> Result<Tensor<2>, ModelError> {
         let mut x = self.embedding.rows(&batch.ids); // [N, D]
@@ -152,7 +153,8 @@ impl Model {
         }
         let x = self.blocks.fold(Order::Forward, x, |x, layer, block| {
             let own = updates.map(|all| &all.0[layer]);
-            let (next, saved) = block.forward(x, &batch.context, own)?;
+            let cache = cache.as_deref_mut().map(|cache| cache.layer(layer));
+            let (next, saved) = block.forward(x, &batch.context, own, cache)?;
             keep(saved);
             Ok(next)
         })?;
@@ -178,7 +180,7 @@ impl Model {
         batch: &DeviceBatch,
         updates: Option<&Updates>,
     ) -> Result<(Tensor<2>, Tensor<1>), ModelError> {
-        let x = self.hidden(batch, updates, drop)?;
+        let x = self.hidden(batch, updates, None, drop)?;
         let h = self.norm.forward(&x);
         let softcap = self.config.logit_softcap;
         let logps = head_log_probs(&h, &self.head, &batch.targets, softcap);
@@ -192,7 +194,7 @@ impl Model {
         updates: &Updates,
     ) -> Result<(Tensor<1>, Saved), ModelError> {
         let mut blocks = Vec::with_capacity(self.config.num_layers);
-        let x = self.hidden(batch, Some(updates), |saved| {
+        let x = self.hidden(batch, Some(updates), None, |saved| {
             blocks.push(if self.recompute {
                 Kept::Input(saved.into_input())
             } else {
@@ -223,7 +225,7 @@ impl Model {
             let (context, own) = (&batch.context, &updates.0[layer]);
             let saved = match kept {
                 Kept::Activations(saved) => *saved,
-                Kept::Input(x) => block.forward(x, context, Some(own))?.1,
+                Kept::Input(x) => block.forward(x, context, Some(own), None)?.1,
             };
             let (next, own) = block.backward(saved, dx, context, own);
             grads.push(own);
@@ -233,20 +235,22 @@ impl Model {
         Ok(grads)
     }
 
-    /// Logits `[N, V]` (soft-capped where the model does) at every token of one plain sequence; for tests and text generation.
+    /// Logits `[N, V]` at every token of one plain sequence.
     pub fn logits(&self, ids: &[u32], updates: Option<&Updates>) -> Result<Tensor<2>, ModelError> {
-        // A sequence is a pair whose answers are equal up to the end: one shared prefix.
-        let pair = TokenizedPair {
-            row: 0,
-            prompt_ids: ids.to_vec(),
-            chosen_ids: Vec::new(),
-            rejected_ids: Vec::new(),
-        };
-        let mut packed = PackedBatch::new([&pair]);
+        let mut packed = PackedBatch::continuing(&[Continuation { ids, position: 0, row: 0 }]);
         packed.entry_rows = (0..ids.len() as i32).collect();
         packed.targets = vec![0; ids.len()];
-        let batch = self.upload(&packed);
-        let x = self.hidden(&batch, updates, drop)?;
+        self.entry_logits(&packed, updates, None)
+    }
+
+    /// Logits `[E, V]`, soft-capped where the model does, at the batch's entries.
+    pub(super) fn entry_logits(
+        &self,
+        packed: &PackedBatch,
+        updates: Option<&Updates>,
+        cache: Option<&mut Cache>,
+    ) -> Result<Tensor<2>, ModelError> {
+        let x = self.hidden(&self.upload(packed), updates, cache, drop)?;
         let logits = self.head.forward(&self.norm.forward(&x));
         Ok(match self.config.logit_softcap {
             Some(cap) => (logits / cap).tanh() * cap,

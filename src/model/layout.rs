@@ -31,7 +31,8 @@ pub struct PackedBatch {
     /// `[N]`: tokens of the longer sequence of the token's pair, which choose LongRoPE's frequencies.
     pub lengths: Vec<usize>,
     /// `[N, SPAN_COLUMNS]`: prefix start, prefix end, own start, end of the queries that see this token,
-    /// position. A token sees the keys of its prefix and those from `own start` up to itself.
+    /// position. A token sees so many keys as its position says and its own: those of its prefix, then those from
+    /// `own start` on.
     pub spans: Vec<i32>,
     /// `[E]`: the token whose hidden state predicts the entry.
     pub entry_rows: Vec<i32>,
@@ -40,6 +41,16 @@ pub struct PackedBatch {
     /// `[N, 2]`: the at most two entries a token predicts, -1 for none.
     pub map: Vec<i32>,
     pub pairs: Vec<PairEntries>,
+}
+
+/// Tokens that go on a sequence whose earlier ones lie in a cache (`model::cache`).
+#[derive(Clone, Copy, Debug)]
+pub struct Continuation<'a> {
+    pub ids: &'a [u32],
+    /// Tokens before these.
+    pub position: usize,
+    /// The cache's row of the sequence's first token.
+    pub row: usize,
 }
 
 /// Tokens that two answers share at their start.
@@ -53,6 +64,19 @@ impl PackedBatch {
         for pair in pairs {
             batch.push(pair);
         }
+        batch
+    }
+
+    /// Sequences that go on; the last token of each is an entry, with no target yet.
+    pub fn continuing(sequences: &[Continuation<'_>]) -> Self {
+        let mut batch = PackedBatch::default();
+        for &Continuation { ids, position, row } in sequences {
+            let end = batch.tokens() + ids.len();
+            batch.push_tokens(ids, position, [row, row, row, end]);
+            batch.entry_rows.extend(end.checked_sub(1).map(|last| last as i32));
+        }
+        batch.targets = vec![0; batch.entry_rows.len()];
+        batch.map = vec![-1; batch.tokens() * 2];
         batch
     }
 
@@ -167,6 +191,18 @@ mod tests {
         assert_eq!(batch.map[4..6], [1, 4]);
         assert_eq!(batch.spans[3 * 5..4 * 5], [0, 3, 3, 5, 3]);
         assert_eq!(batch.spans[5 * 5..], [0, 3, 5, 6, 3]);
+    }
+
+    #[test]
+    fn sequences_go_on_in_their_own_rows() {
+        let batch = PackedBatch::continuing(&[
+            Continuation { ids: &[7, 8], position: 3, row: 0 },
+            Continuation { ids: &[9], position: 0, row: 10 },
+        ]);
+        assert_eq!(batch.ids, [7, 8, 9]);
+        assert_eq!(batch.positions, [3, 4, 0]);
+        assert_eq!(batch.entry_rows, [1, 2]);
+        assert_eq!(batch.spans, [0, 0, 0, 2, 3, 0, 0, 0, 2, 4, 10, 10, 10, 3, 0]);
     }
 
     #[test]

@@ -3,11 +3,13 @@
 mod attention;
 pub mod block;
 mod blocks;
+pub mod cache;
 pub mod checkpoint;
 pub mod config;
 mod decoder;
 pub mod error;
 pub mod experts_config;
+pub mod generate;
 mod json_fields;
 pub mod layout;
 pub mod linear;
@@ -19,6 +21,7 @@ pub mod place;
 mod rope;
 mod rope_fields;
 pub mod routing;
+pub mod sampling;
 pub mod updates;
 
 pub use decoder::{DeviceBatch, Model, PairScore, Saved, Updates, entry_weights, pair_scores};

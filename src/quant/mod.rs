@@ -180,6 +180,7 @@ fn encode_row(row: &[f32], format: QuantFormat, codes: &mut [u32], scales: &mut 
 }
 
 /// Decodes whole rows into `out` (row-major), on the calling thread.
+#[inline(always)]
 pub fn decode_rows(
     codes: &[u32],
     scales: &[u32],
@@ -215,10 +216,14 @@ fn decode_row<const PER_WORD: usize>(
     let blocks = out.chunks_mut(block).zip(codes.chunks(block / PER_WORD));
     for (at, (out, codes)) in blocks.enumerate() {
         let scale = f16::from_bits((scales[at / 2] >> (16 * (at % 2))) as u16).to_f32();
-        for (out, &word) in out.chunks_mut(PER_WORD).zip(codes) {
-            for (i, v) in out.iter_mut().enumerate() {
-                *v = format.decode((word >> (bits * i)) & mask) * scale;
-            }
+        let value = |word: u32, i: usize| format.decode((word >> (bits * i)) & mask) * scale;
+        // Whole words have a constant length, which the compiler vectorises.
+        let (whole, rest) = out.as_chunks_mut::<PER_WORD>();
+        for (out, &word) in whole.iter_mut().zip(codes) {
+            *out = std::array::from_fn(|i| value(word, i));
+        }
+        for (i, v) in rest.iter_mut().enumerate() {
+            *v = value(codes[whole.len()], i);
         }
     }
 }

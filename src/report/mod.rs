@@ -3,6 +3,7 @@
 
 pub mod charts;
 pub mod csv;
+pub mod flags;
 pub mod format;
 pub mod notes;
 pub mod page;
@@ -15,6 +16,7 @@ pub mod run_view;
 pub mod scene;
 pub mod series;
 pub mod svg;
+pub mod trace;
 
 pub use read::{Skip, read};
 

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::run_view::{RunView, arm_title};
+use super::run_view::RunView;
 use super::series::{Series, Source};
-use crate::config::RunConfig;
+use crate::config::{RunConfig, arm_title};
 use crate::insight::advice::{Course, advise};
 use crate::train::event::Metrics;
 
@@ -59,7 +59,7 @@ pub fn notes(run: &RunView, config: Option<&RunConfig>) -> Vec<Note> {
 }
 
 fn advice(run: &RunView, config: &RunConfig) -> Vec<Note> {
-    let arm = config.objective.name();
+    let Some(arm) = run.kept().map(|arm| arm.name.as_str()) else { return Vec::new() };
     let probes = rows(run, Source::Probe, arm, usize::MAX);
     let updates = rows(run, Source::Step, arm, RECENT_UPDATES);
     let course = Course {

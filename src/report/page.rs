@@ -7,10 +7,11 @@ use super::charts::{self, Scale, Unit};
 use super::palette::LIGHT;
 use super::picture::{Style, picture};
 use super::ruler::Axis;
-use super::run_view::{RunView, Status, arm_title};
+use super::run_view::{RunView, Status};
 use super::series::Source;
 use super::svg::{escaped, svg};
 use super::{Skip, format, read, settings};
+use crate::config::arm_title;
 use crate::run::durable::FileError;
 use crate::run::folder::{self, FolderError, RunRecord};
 

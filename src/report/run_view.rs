@@ -303,19 +303,6 @@ impl RunView {
     }
 }
 
-/// An arm's name as people write it.
-pub fn arm_title(name: &str) -> String {
-    match name {
-        "dpop" => "DPOP".into(),
-        "dpo" => "DPO".into(),
-        "ipo" => "IPO".into(),
-        "cdpo" => "cDPO".into(),
-        "sft" => "SFT".into(),
-        "hinge" => "Hinge".into(),
-        other => other.to_owned(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -22,6 +22,7 @@ use crate::lora::peft::tensor_file::{self, NamedTensor, TensorFileError};
 use crate::loss::PairLogps;
 use crate::model::PairScore;
 use crate::train::ProbeScores;
+use crate::train::event::REFERENCE;
 
 pub const FOLDER: &str = "probe";
 
@@ -29,8 +30,6 @@ const PAIRS: &str = "pairs.json";
 const FORMAT: u32 = 1;
 const STEP: &str = "step-";
 const EXTENSION: &str = ".safetensors";
-/// Stands where an arm's name stands; no objective has this name.
-const REFERENCE: &str = "reference";
 
 #[derive(Debug, thiserror::Error)]
 pub enum ProbeRecordsError {

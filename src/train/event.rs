@@ -15,6 +15,9 @@ use crate::insight::gradients::{Band, GradientProducts};
 /// its pairs.
 pub type Metrics = BTreeMap<String, f64>;
 
+/// Stands for the base model where an arm's name stands; no objective has this name.
+pub const REFERENCE: &str = "reference";
+
 /// Metrics by arm name (`dpop`, `dpo`, ..).
 pub type ArmMetrics = BTreeMap<String, Metrics>;
 

@@ -12,6 +12,7 @@ use crate::report::scene::Scene;
 use crate::report::svg::svg;
 use crate::report::{Skip, read};
 use crate::run::durable;
+use crate::run::export::export_arm;
 
 use super::raster;
 use super::views::charts::Look;
@@ -27,6 +28,8 @@ pub enum Export {
     Values,
     /// The run as one page.
     Report,
+    /// The adapter of the arm of this name, as a folder.
+    Adapter(String),
 }
 
 /// What a picture shows.
@@ -52,15 +55,18 @@ impl Export {
             Export::Picture { format: Format::Svg, .. } => "Save as SVG",
             Export::Values => "Save all values as CSV",
             Export::Report => "Save the report as HTML",
+            Export::Adapter(_) => "Save the adapter into a new folder",
         }
     }
 
+    /// Empty for a folder.
     pub fn extension(&self) -> &'static str {
         match self {
             Export::Picture { format: Format::Png, .. } => "png",
             Export::Picture { format: Format::Svg, .. } => "svg",
             Export::Values => "csv",
             Export::Report => "html",
+            Export::Adapter(_) => "",
         }
     }
 
@@ -70,6 +76,7 @@ impl Export {
             Export::Picture { what: What::Main, .. } => "-log-likelihood",
             Export::Picture { what: What::Small(id), .. } => &format!("-{id}"),
             Export::Picture { what: What::All, .. } => "-charts",
+            Export::Adapter(arm) => return format!("{run}-{arm}"),
             Export::Values | Export::Report => "",
         };
         format!("{run}{what}.{}", self.extension())
@@ -86,6 +93,10 @@ pub enum Parcel {
     /// Read from the run's folder: a long run's values are many.
     Values(PathBuf),
     Report(PathBuf),
+    Adapter {
+        run: PathBuf,
+        arm: String,
+    },
 }
 
 /// Puts together what `export` needs; an error is a sentence.
@@ -99,6 +110,7 @@ pub fn pack(
     match export {
         Export::Values => Ok(Parcel::Values(folder()?)),
         Export::Report => Ok(Parcel::Report(folder()?)),
+        Export::Adapter(arm) => Ok(Parcel::Adapter { run: folder()?, arm: arm.clone() }),
         Export::Picture { what, format } => {
             let title = name(run);
             let scene = scene(*what, run, look, palette, &title);
@@ -134,6 +146,9 @@ impl Parcel {
     /// Writes the file; an error is a sentence.
     pub fn write(self, path: &Path) -> Result<(), String> {
         let bytes = match self {
+            Parcel::Adapter { run, arm } => {
+                return export_arm(&run, &arm, path).map(drop).map_err(|error| error.to_string());
+            }
             Parcel::Scene { scene, format: Format::Png, .. } => raster::png(&scene)?,
             Parcel::Scene { scene, title, format: Format::Svg } => svg(&scene, &title).into_bytes(),
             Parcel::Values(folder) => {

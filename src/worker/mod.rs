@@ -12,3 +12,4 @@ pub mod protocol;
 pub mod self_test;
 pub mod session;
 pub mod split;
+pub mod writer;

@@ -240,6 +240,7 @@ fn save_adapter(
     let events = events::read(&folder.path).map_err(SessionError::failure)?;
     let card = model_card(&CardInput {
         record: &folder.record,
+        arm: state.arms.first().map_or("", |arm| arm.name.as_str()),
         arms,
         events: &events,
         step: state.step,

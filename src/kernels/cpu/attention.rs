@@ -16,12 +16,18 @@ const BLOCK: usize = 64;
 struct Group {
     /// Keys seen whole: the shared prefix (empty for the prefix itself).
     prefix: Range<usize>,
-    /// The group's own tokens; each sees those up to itself.
-    own: Range<usize>,
+    /// The first key behind the prefix; each query sees those from here up to its own.
+    own: usize,
+    queries: Range<usize>,
+    /// Position of the first query: it sees so many keys and its own.
+    position: usize,
 }
 
-/// One packed pair: tokens that may see each other.
+/// One packed pair, or one sequence with a cache: tokens that may see each other.
 pub struct Row {
+    /// The first key.
+    start: usize,
+    /// The row's tokens as queries. Where no keys are cached, the same numbers name them as keys.
     tokens: Range<usize>,
     groups: Vec<Group>,
 }
@@ -30,15 +36,20 @@ pub struct Row {
 pub fn rows(table: &[i32]) -> Vec<Row> {
     let mut rows: Vec<Row> = Vec::new();
     for (i, span) in table.chunks_exact(SPAN_COLUMNS).enumerate() {
-        let (start, prefix_end, own) = (span[0] as usize, span[1] as usize, span[2] as usize);
-        if i == start {
-            rows.push(Row { tokens: start..start, groups: Vec::new() });
+        let [start, prefix_end, own, position] = [0, 1, 2, 4].map(|column| span[column] as usize);
+        if rows.last().is_none_or(|row| row.start != start) {
+            rows.push(Row { start, tokens: i..i, groups: Vec::new() });
         }
         let Some(row) = rows.last_mut() else { continue };
         row.tokens.end = i + 1;
         match row.groups.last_mut() {
-            Some(group) if group.own.start == own => group.own.end = i + 1,
-            _ => row.groups.push(Group { prefix: start..prefix_end, own: own..i + 1 }),
+            Some(group) if group.own == own => group.queries.end = i + 1,
+            _ => row.groups.push(Group {
+                prefix: start..prefix_end,
+                own,
+                queries: i..i + 1,
+                position,
+            }),
         }
     }
     rows
@@ -53,23 +64,22 @@ struct Block<'a> {
 impl Block<'_> {
     /// Keys that any query of the block may see.
     fn keys(&self) -> usize {
-        self.group.prefix.len() + self.queries.end - self.group.own.start
+        self.group.position + self.queries.end - self.group.queries.start
     }
 
     /// The columns that query `i` sees; prefix and own keys are consecutive positions.
     fn visible(&self, i: usize, window: Option<usize>) -> Range<usize> {
-        let end = self.group.prefix.len() + i - self.group.own.start + 1;
+        let end = self.group.position + i - self.group.queries.start + 1;
         window.map_or(0, |w| end.saturating_sub(w))..end
     }
 }
 
 fn blocks(row: &Row) -> impl Iterator<Item = Block<'_>> {
     row.groups.iter().flat_map(|group| {
-        group
-            .own
-            .clone()
-            .step_by(BLOCK)
-            .map(move |start| Block { group, queries: start..(start + BLOCK).min(group.own.end) })
+        group.queries.clone().step_by(BLOCK).map(move |start| Block {
+            group,
+            queries: start..(start + BLOCK).min(group.queries.end),
+        })
     })
 }
 
@@ -107,7 +117,7 @@ fn against_keys(out: &mut [f32], block: &Block, a: Head, b: Head, head_dim: usiz
     let none = Parallelism::None;
     let prefix = b.transposed(block.group.prefix.start);
     gemm_view(out, keys, [rows, shared, head_dim], a, prefix, alpha, false, none);
-    let own = b.transposed(block.group.own.start);
+    let own = b.transposed(block.group.own);
     let size = [rows, keys - shared, head_dim];
     gemm_view(&mut out[shared..], keys, size, a, own, alpha, false, none);
 }
@@ -122,7 +132,7 @@ fn mix(out: &mut [f32], block: &Block, weights: &[f32], values: Head, head_dim: 
     if shared > 0 {
         gemm_view(out, head_dim, [rows, head_dim, shared], prefix, table, 1.0, false, none);
     }
-    let table = values.from(block.group.own.start);
+    let table = values.from(block.group.own);
     gemm_view(out, head_dim, [rows, head_dim, keys - shared], own, table, 1.0, shared > 0, none);
 }
 
@@ -137,11 +147,11 @@ fn spread(out: &mut [f32], first: usize, block: &Block, weights: &[f32], a: Head
         let dst = &mut out[(block.group.prefix.start - first) * head_dim..];
         gemm_view(dst, head_dim, [shared, head_dim, rows], prefix, a, 1.0, true, none);
     }
-    let dst = &mut out[(block.group.own.start - first) * head_dim..];
+    let dst = &mut out[(block.group.own - first) * head_dim..];
     gemm_view(dst, head_dim, [keys - shared, head_dim, rows], own, a, 1.0, true, none);
 }
 
-/// q `[n, heads * head_dim]`, k and v `[n, kv_heads * head_dim]` -> output like q, log-sum-exp `[n, heads]`.
+/// q `[n, heads * head_dim]`, k and v `[m, kv_heads * head_dim]` -> output like q, log-sum-exp `[n, heads]`.
 pub fn forward(
     q: &[f32],
     k: &[f32],

@@ -3,7 +3,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
-use super::matmul::{View, gemm_view};
+use super::matmul::{FEW_ROWS, Rows, View, few_rows, gemm_view};
+use super::simd::vectorized;
 use crate::kernels::QuantSpec;
 use crate::quant::decode_rows;
 
@@ -21,14 +22,18 @@ pub struct Words<'a> {
 impl Words<'_> {
     /// Decodes `out.len() / cols` rows from row `first` on, on all cores.
     fn decode(&self, first: usize, out: &mut [f32]) {
+        let cols = self.spec.cols;
+        let rows = out.par_chunks_mut(cols).enumerate().with_min_len(8);
+        rows.for_each(|(i, out)| self.decode_here(first + i, out));
+    }
+
+    /// [`Self::decode`] on the calling thread.
+    fn decode_here(&self, first: usize, out: &mut [f32]) {
         let QuantSpec { format, cols, .. } = self.spec;
         let (code_words, scale_words) = (format.code_words(cols), format.scale_words(cols));
-        out.par_chunks_mut(cols).enumerate().with_min_len(8).for_each(|(i, out)| {
-            let row = first + i;
-            let codes = &self.codes[row * code_words..(row + 1) * code_words];
-            let scales = &self.scales[row * scale_words..(row + 1) * scale_words];
-            decode_rows(codes, scales, format, cols, out);
-        });
+        let codes = &self.codes[first * code_words..];
+        let scales = &self.scales[first * scale_words..];
+        vectorized(|| decode_rows(codes, scales, format, cols, out));
     }
 }
 
@@ -36,6 +41,11 @@ impl Words<'_> {
 pub fn matmul(x: &[f32], n: usize, words: Words, transposed: bool) -> Vec<f32> {
     let QuantSpec { rows, cols, .. } = words.spec;
     let mut out = vec![0.0; n * if transposed { cols } else { rows }];
+    if !transposed && n <= FEW_ROWS && cols > 0 {
+        let decoded = |first: usize, out: &mut [f32]| words.decode_here(first, out);
+        few_rows(&mut out, x, Rows::Decoded(&decoded), [n, rows, cols], 1.0, false);
+        return out;
+    }
     let at_once = (PANEL / cols.max(1)).clamp(1, rows.max(1));
     let mut panel = vec![0.0; at_once * cols];
     for first in (0..rows).step_by(at_once) {

@@ -7,7 +7,8 @@ use eframe::egui::{
     self, Align, Color32, Frame, Layout, Margin, RichText, ScrollArea, Stroke, TextFormat, Ui,
 };
 
-use crate::report::run_view::{RunView, Status, arm_title};
+use crate::config::arm_title;
+use crate::report::run_view::{RunView, Status};
 use crate::ui::action::{Action, Actions};
 use crate::ui::theme::{self, CARD_RADIUS, GAP, Tokens, TokensExt};
 use crate::ui::widgets::{self, Icon};

@@ -5,8 +5,9 @@ use eframe::egui::{
     Stroke, TextEdit, Ui, UiBuilder, pos2, vec2,
 };
 
+use crate::config::arm_title;
 use crate::report::format;
-use crate::report::run_view::{RunView, arm_title};
+use crate::report::run_view::RunView;
 use crate::ui::probe::{PairRow, ProbeView, holds, rows, sorted};
 use crate::ui::state::{Inspection, PairColumn};
 use crate::ui::theme::{self, Tokens, TokensExt};

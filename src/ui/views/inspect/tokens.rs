@@ -8,8 +8,10 @@ use eframe::egui::{
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use crate::report::format;
+use crate::report::palette::Ink;
 use crate::report::run_view::RunView;
 use crate::run::probe_records::{RecordedPair, Tokens as Texts};
+use crate::ui::chart::color;
 use crate::ui::probe::ProbeView;
 use crate::ui::theme::{self, Tokens, TokensExt};
 use crate::ui::views::inspect::arm_sample;
@@ -79,17 +81,17 @@ fn answer(
     differs: &[bool],
 ) {
     let t = ui.tokens();
-    let (title, color) =
-        if chosen { ("Chosen answer", t.chosen) } else { ("Rejected answer", t.rejected) };
-    ui.label(RichText::new(title).font(theme::semibold(12.5)).color(color));
-    for arm in &run.arms {
+    let (title, ink) =
+        if chosen { ("Chosen answer", Ink::Chosen) } else { ("Rejected answer", Ink::Rejected) };
+    ui.label(RichText::new(title).font(theme::semibold(12.5)).color(color(ink, t)));
+    for (number_of_arm, arm) in run.arms.iter().enumerate() {
         let changes = probe.changes(&arm.name, number, chosen);
         if changes.is_empty() {
             continue;
         }
         ui.horizontal(|ui| {
             ui.set_min_height(18.0);
-            arm_sample(ui, run, &arm.name, color);
+            arm_sample(ui, run, number_of_arm, ink);
             let sum: f64 = changes.iter().map(|&change| f64::from(change)).sum();
             let text = format!("{} nats", signed(sum));
             ui.label(RichText::new(text).size(12.0).color(t.text_muted));

@@ -1,0 +1,202 @@
+//! `dpop-studio generate`: text as it is written, or one JSON object.
+
+use std::io::{self, IsTerminal, Read, Write};
+use std::ops::ControlFlow;
+use std::time::Instant;
+
+use serde::Serialize;
+
+use super::args::GenerateArgs;
+use super::output::{CliError, Out, note, warn};
+use super::stop_text::StopText;
+use crate::data::token_text::TextStream;
+use crate::model::generate::{Finish, GenerateOptions};
+use crate::model::sampling::Sampling;
+use crate::run::durable::FileError;
+use crate::train::event::REFERENCE;
+use crate::worker::writer::{Arm, Options, Source, Writer};
+
+/// All that was written.
+#[derive(Serialize)]
+struct Texts {
+    prompt_tokens: usize,
+    /// Updates made, where the arms are a run's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    step: Option<usize>,
+    texts: Vec<Written>,
+}
+
+/// One text, with what it took.
+#[derive(Serialize)]
+struct Written {
+    arm: String,
+    text: String,
+    ids: Vec<u32>,
+    finish: Finish,
+    /// Of the prompt's pass.
+    prompt_seconds: f64,
+    /// Of all tokens after the first.
+    seconds: f64,
+    tokens_per_second: f64,
+}
+
+pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
+    let prompt = prompt(args)?;
+    if args.temperature == 0.0 && (args.top_p < 1.0 || args.top_k > 0) {
+        warn(
+            "--top-p and --top-k draw from several tokens; without --temperature the likeliest is taken",
+        );
+    }
+    let source = match (&args.run, &args.model) {
+        (Some(run), _) => Source::Run(run.clone()),
+        (None, Some(folder)) => {
+            Source::Model { folder: folder.clone(), adapter: args.adapter.clone() }
+        }
+        (None, None) => return Err(CliError::input(anyhow::anyhow!("give --model or --run."))),
+    };
+    let options = Options {
+        device: args.device.clone(),
+        base_precision: args.base_precision,
+        weights: args.weights,
+    };
+    let writer = Writer::open(&source, &options)?;
+    let asked = if args.chat { Some(true) } else { args.no_chat.then_some(false) };
+    let chat = writer.chat(asked).map_err(CliError::input)?;
+    let ids = writer.prompt(&prompt, chat, args.max_new_tokens).map_err(CliError::input)?;
+    let continues = !chat && !prompt.is_empty();
+    let mut texts = Vec::new();
+    for arm in &writer.arms {
+        if !args.json && writer.arms.len() > 1 {
+            heading(arm, &writer)?;
+        }
+        let written = write(args, &writer, arm, &ids, continues)?;
+        if !args.json {
+            summary(&written, ids.len());
+        }
+        texts.push(written);
+    }
+    if args.json {
+        let mut out = Out::new();
+        out.json(&Texts { prompt_tokens: ids.len(), step: writer.step, texts })?;
+        out.finish()?;
+    }
+    Ok(())
+}
+
+fn prompt(args: &GenerateArgs) -> Result<String, CliError> {
+    if let Some(prompt) = &args.prompt {
+        return Ok(prompt.clone());
+    }
+    let path = args.prompt_file.clone().unwrap_or_default();
+    let mut text = String::new();
+    let read = if path.as_os_str() == "-" {
+        io::stdin().lock().read_to_string(&mut text).map(|_| text)
+    } else {
+        std::fs::read_to_string(&path)
+    };
+    let text = read.map_err(|error| CliError::input(FileError::new("read", &path, error)))?;
+    Ok(text.strip_suffix('\n').map_or(text.clone(), str::to_owned))
+}
+
+/// Which arm speaks next.
+fn heading(arm: &Arm, writer: &Writer) -> Result<(), CliError> {
+    let mut out = Out::new();
+    match writer.step.filter(|_| arm.name != REFERENCE) {
+        Some(step) => out.line(&format!("--- {} after {step} steps", arm.name))?,
+        None => out.line(&format!("--- {}", arm.name))?,
+    }
+    out.finish()
+}
+
+/// Lets one arm write; without `--json` every character is shown as soon as it is whole.
+fn write(
+    args: &GenerateArgs,
+    writer: &Writer,
+    arm: &Arm,
+    prompt: &[u32],
+    continues: bool,
+) -> Result<Written, CliError> {
+    let sampling = Sampling {
+        temperature: args.temperature,
+        top_k: args.top_k,
+        top_p: args.top_p,
+        seed: args.seed,
+    };
+    let options = GenerateOptions {
+        max_new_tokens: args.max_new_tokens,
+        sampling,
+        end_ids: writer.tokenizer.end_ids().to_vec(),
+    };
+    let mut stream = TextStream::new(&writer.tokenizer, continues);
+    let mut stop = StopText::new(&args.stop);
+    let mut text = String::new();
+    let mut failed = None;
+    let mut show = |piece: &str| {
+        text.push_str(piece);
+        if !args.json && failed.is_none() {
+            failed = say(piece).err();
+        }
+        failed.is_none()
+    };
+    let start = Instant::now();
+    let mut first = None;
+    let mut stopped = false;
+    let prompts = [prompt.to_vec()];
+    let generated = writer.model.generate(&prompts, arm.updates.as_ref(), &options, |_, id| {
+        first.get_or_insert_with(Instant::now);
+        let (piece, ends) = stop.push(&stream.push(id));
+        stopped = ends;
+        if show(&piece) && !ends { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let generated = generated.map_err(CliError::failure)?.into_iter().next();
+    let seconds = first.map_or(0.0, |first| first.elapsed().as_secs_f64());
+    let prompt_seconds = first.map_or(0.0, |first| (first - start).as_secs_f64());
+    if !stopped {
+        let (piece, ends) = stop.push(&stream.finish());
+        show(&piece);
+        if !ends {
+            show(&stop.finish());
+        }
+    }
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let Some(generated) = generated else {
+        return Err(CliError::Failure("the model wrote nothing. Please report this.".into()));
+    };
+    if !args.json {
+        say("\n")?;
+    }
+    Ok(Written {
+        arm: arm.name.clone(),
+        text,
+        prompt_seconds,
+        seconds,
+        tokens_per_second: generated.ids.len().saturating_sub(1) as f64 / seconds.max(1e-9),
+        ids: generated.ids,
+        finish: generated.finish,
+    })
+}
+
+fn say(piece: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(piece.as_bytes())?;
+    out.flush()
+}
+
+/// A line beneath the text, for whoever looks at a terminal, and what everybody should know.
+fn summary(written: &Written, prompt: usize) {
+    match written.finish {
+        Finish::Context => warn("the text ends because the model's context is full"),
+        Finish::NotANumber => warn("the text ends because the model's logits are no numbers"),
+        Finish::End | Finish::Length | Finish::Stopped => {}
+    }
+    if io::stderr().is_terminal() {
+        note(&format!(
+            "{} tokens at {:.1} a second; the prompt's {prompt} took {:.2} s",
+            written.ids.len(),
+            written.tokens_per_second,
+            written.prompt_seconds
+        ));
+    }
+}
