@@ -234,8 +234,12 @@ fn attention_over_cached_keys_matches() {
     let ids = [1u32; 70];
     // (first row of the sequence, tokens before the new ones, new ones)
     let sequences = [(0, 6, 70), (80, 3, 1), (90, 0, 2)];
-    let new =
-        sequences.map(|(row, position, count)| Continuation { ids: &ids[..count], position, row });
+    let new = sequences.map(|(row, position, count)| Continuation {
+        ids: &ids[..count],
+        position,
+        row,
+        longest: 100,
+    });
     let batch = PackedBatch::continuing(&new);
     let (n, m) = (batch.tokens(), 95);
     for device in devices() {
@@ -260,8 +264,12 @@ fn attention_over_cached_keys_matches() {
             // The same keys as one whole sequence, of which the queries are the end.
             let mut first = 0;
             for (row, position, count) in sequences {
-                let whole =
-                    [Continuation { ids: &[1; 76][..position + count], position: 0, row: 0 }];
+                let whole = [Continuation {
+                    ids: &[1; 76][..position + count],
+                    position: 0,
+                    row: 0,
+                    longest: 100,
+                }];
                 let rows = row..row + position + count;
                 let [k, v] = [&k, &v].map(|t| t.clone().slice([rows.clone(), 0..16]));
                 let own = q.clone().slice([first..first + count, 0..32]);

@@ -168,7 +168,7 @@ fn the_page_needs_nothing_else_and_says_everything() {
     ] {
         assert!(html.contains(needle), "{what} is missing");
     }
-    assert_eq!(html.matches("<svg").count(), 7);
+    assert_eq!(html.matches("<svg").count(), 9);
     let links: BTreeSet<&str> = ["src=", "href=", "url(", "@import", "<script", "<link"]
         .into_iter()
         .filter(|word| html.contains(word))

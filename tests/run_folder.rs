@@ -44,6 +44,8 @@ fn config() -> RunConfig {
         forecast_pairs: 4,
         stop_when: StopRules(vec![StopRule::ChosenBelowReference(0.05), StopRule::Nan]),
         save_every: 50,
+        sample_prompts: 0,
+        sample_tokens: 64,
         device: "cpu".into(),
         base_precision: BasePrecision::F32,
         weights: WeightPlace::Resident,

@@ -29,7 +29,7 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Say what a preference file holds: rows, schema, skipped rows with reasons, lengths.
     Inspect(InspectArgs),
-    /// Write a run as one HTML page: charts, collapse, final figures, settings.
+    /// Write a run as one HTML page (charts, collapse, final figures, settings) or as TensorBoard event files.
     Report(ReportArgs),
     /// Write the adapter of any arm of a run, in PEFT's format, into a folder of its own.
     Export(ExportArgs),
@@ -232,8 +232,11 @@ pub struct ReportArgs {
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// The page to write; a file of this name is replaced.
-    #[arg(long, value_name = "FILE")]
-    pub output: PathBuf,
+    #[arg(long, value_name = "FILE", required_unless_present = "tensorboard")]
+    pub output: Option<PathBuf>,
+    /// Write TensorBoard event files below this folder, one folder an arm.
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
 }
 
 #[derive(Debug, Args)]

@@ -432,6 +432,24 @@ pub const FIELDS: &[Field] = &[
     .limits(Limits::whole(0, 1_000_000), "100 is usual"),
     option(
         Card::Budget,
+        "sample_prompts",
+        "--sample-prompts",
+        "Write answers to",
+        "prompts",
+        "Held-out prompts that every arm answers at the start and at every checkpoint; 0 for none",
+    )
+    .limits(Limits::whole(0, 64), "2 is usual"),
+    option(
+        Card::Budget,
+        "sample_tokens",
+        "--sample-tokens",
+        "Longest answer",
+        "tokens",
+        "New tokens of one such answer at most",
+    )
+    .limits(Limits::whole(1, 4096), "64 is usual"),
+    option(
+        Card::Budget,
         "seed",
         "--seed",
         "Seed",

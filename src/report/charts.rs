@@ -148,7 +148,7 @@ struct Small {
     include: &'static [f64],
 }
 
-const SMALL: [Small; 6] = [
+const SMALL: [Small; 8] = [
     Small {
         id: "margin",
         title: "Margin",
@@ -172,9 +172,32 @@ const SMALL: [Small; 6] = [
     },
     Small {
         id: "active",
-        title: "Pairs under the penalty",
+        title: "Penalty on",
         help: "Share of probe pairs whose chosen answer fell below the reference: there DPOP's lambda pulls.",
         metric: "dpop/active",
+        source: Source::Probe,
+        unit: Unit::Share,
+        smooth: false,
+        include: &[0.0, 1.0],
+    },
+    Small {
+        id: "dpo_lowers",
+        title: "DPO would lower",
+        help: "Share of the forecast's held-out pairs whose chosen answer a step of plain DPO on the pair itself would \
+               make less likely, by the exact test with adapter gradients: <gw, gl> > |gw|^2.",
+        metric: "forecast/dpo_lowers",
+        source: Source::Probe,
+        unit: Unit::Share,
+        smooth: false,
+        include: &[0.0, 1.0],
+    },
+    Small {
+        id: "in_band",
+        title: "In the band",
+        help: "Share of the forecast's held-out pairs on which a step of the arm's own loss would neither lower the \
+               chosen answer nor raise the rejected one: its push ratio r lies in the pair's disentanglement band \
+               (arXiv 2604.18239). r is 1 for DPO, 1 + lambda while DPOP's penalty acts. Inspect shows the bands.",
+        metric: "forecast/in_band",
         source: Source::Probe,
         unit: Unit::Share,
         smooth: false,
@@ -311,9 +334,11 @@ fn least_span(run: &RunView, answer: &str, scale: Scale) -> f64 {
     }
 }
 
-/// The six charts below the main ones.
+/// The charts below the main ones; forecasts only where the run made some.
 pub fn small(run: &RunView) -> Vec<Chart> {
-    SMALL.iter().map(|small| small_chart(run, small)).collect()
+    let forecast =
+        |small: &&Small| !small.metric.starts_with("forecast/") || !run.forecasts.is_empty();
+    SMALL.iter().filter(forecast).map(|small| small_chart(run, small)).collect()
 }
 
 fn small_chart(run: &RunView, small: &Small) -> Chart {

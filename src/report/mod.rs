@@ -13,9 +13,11 @@ mod read;
 pub mod reduce;
 pub mod ruler;
 pub mod run_view;
+pub mod samples;
 pub mod scene;
 pub mod series;
 pub mod svg;
+pub mod tensorboard;
 pub mod trace;
 
 pub use read::{Skip, read};

@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::train::event::{ArmInfo, ArmMetrics, Event, PairGradients, ProbePair};
+use crate::train::history::Checked;
 
 use super::ruler::{Axis, Ruler};
+use super::samples::Samples;
 use super::series::{Series, Source, Store};
 
 /// Where a run stands.
@@ -86,6 +88,22 @@ impl Forecast {
     pub fn falling(&self) -> usize {
         self.pairs.iter().filter(|pair| pair.falls).count()
     }
+
+    /// How many chosen answers the optimiser is heading down on.
+    pub fn heading_down(&self) -> usize {
+        self.pairs.iter().filter(|pair| pair.heading < 0.0).count()
+    }
+
+    /// Share of the pairs whose push ratio lies in their own band; `None` where no pair has both.
+    pub fn in_band(&self) -> Option<f64> {
+        let judged = self.pairs.iter().filter_map(|pair| {
+            let (band, ratio) = (pair.products.band()?, pair.ratio?);
+            Some(band.holds(ratio))
+        });
+        let judged: Vec<bool> = judged.collect();
+        let inside = judged.iter().filter(|inside| **inside).count();
+        (!judged.is_empty()).then(|| inside as f64 / judged.len() as f64)
+    }
 }
 
 /// One run, folded from events.
@@ -113,11 +131,15 @@ pub struct RunView {
     pub collapses: Vec<Collapse>,
     /// By arm.
     pub forecasts: BTreeMap<String, Forecast>,
+    /// What earlier forecasts were worth, by arm.
+    pub checked: BTreeMap<String, Checked>,
     pub warnings: Vec<String>,
     pub last_checkpoint: Option<(usize, PathBuf)>,
     /// Probe pairs by arm, from the newest probe that carried them, and its step.
     pub pairs: BTreeMap<String, Vec<ProbePair>>,
     pub pairs_step: usize,
+    /// Answers written during training.
+    pub samples: Samples,
 }
 
 /// Steps over which the remaining time is estimated.
@@ -135,13 +157,17 @@ impl RunView {
             Event::Probe { step, arms, pairs } => {
                 self.record(Source::Probe, step, &arms);
                 if !pairs.is_empty() {
+                    for (arm, pairs) in &pairs {
+                        self.checked.entry(arm.clone()).or_default().probe(pairs);
+                    }
                     self.pairs = pairs;
                     self.pairs_step = step;
                 }
             }
             Event::Forecast { step, arm, share, pairs, .. } => {
-                self.forecasts.insert(arm, Forecast { step, share, pairs });
+                self.forecast(arm, Forecast { step, share, pairs });
             }
+            event @ Event::Sample { .. } => self.samples.apply(event),
             Event::Checkpoint { step, path } => self.last_checkpoint = Some((step, path)),
             Event::Warning { message } => self.warnings.push(message),
             Event::Collapse { step, arm, chosen_per_token, reference_per_token, message } => {
@@ -210,8 +236,19 @@ impl RunView {
         self.recent.clear();
         self.collapses.retain(|c| c.step <= from_step);
         self.forecasts.retain(|_, forecast| forecast.step <= from_step);
+        self.samples.go_back(from_step);
         self.arms = arms;
         self.arms.sort_by_key(|arm| !arm.kept);
+    }
+
+    fn forecast(&mut self, arm: String, forecast: Forecast) {
+        let step = forecast.step;
+        self.store.push(Source::Probe, &arm, "forecast/dpo_lowers", step, forecast.share);
+        if let Some(share) = forecast.in_band() {
+            self.store.push(Source::Probe, &arm, "forecast/in_band", step, share);
+        }
+        self.checked.entry(arm.clone()).or_default().forecast(&forecast.pairs);
+        self.forecasts.insert(arm, forecast);
     }
 
     /// An update was made.

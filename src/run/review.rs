@@ -59,8 +59,12 @@ pub fn review(run: &Path) -> Result<Review, ReviewError> {
     }
     Ok(Review {
         hints: hints(&record.config, steps.unwrap_or(0), &history),
-        calibration: history.arms.iter().map(|(arm, own)| (arm.clone(), own.calibration)).collect(),
-        heading: history.arms.iter().map(|(arm, own)| (arm.clone(), own.heading)).collect(),
+        calibration: history
+            .arms
+            .iter()
+            .map(|(arm, own)| (arm.clone(), own.checked.calibration))
+            .collect(),
+        heading: history.arms.iter().map(|(arm, own)| (arm.clone(), own.checked.heading)).collect(),
         profiles,
         step: latest,
     })

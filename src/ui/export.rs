@@ -10,6 +10,7 @@ use crate::report::picture::{Style, picture};
 use crate::report::run_view::RunView;
 use crate::report::scene::Scene;
 use crate::report::svg::svg;
+use crate::report::tensorboard;
 use crate::report::{Skip, read};
 use crate::run::durable;
 use crate::run::export::export_arm;
@@ -28,6 +29,8 @@ pub enum Export {
     Values,
     /// The run as one page.
     Report,
+    /// TensorBoard's event files, as a folder.
+    TensorBoard,
     /// The adapter of the arm of this name, as a folder.
     Adapter(String),
 }
@@ -55,6 +58,7 @@ impl Export {
             Export::Picture { format: Format::Svg, .. } => "Save as SVG",
             Export::Values => "Save all values as CSV",
             Export::Report => "Save the report as HTML",
+            Export::TensorBoard => "Save TensorBoard event files into a folder",
             Export::Adapter(_) => "Save the adapter into a new folder",
         }
     }
@@ -66,7 +70,7 @@ impl Export {
             Export::Picture { format: Format::Svg, .. } => "svg",
             Export::Values => "csv",
             Export::Report => "html",
-            Export::Adapter(_) => "",
+            Export::TensorBoard | Export::Adapter(_) => "",
         }
     }
 
@@ -76,6 +80,7 @@ impl Export {
             Export::Picture { what: What::Main, .. } => "-log-likelihood",
             Export::Picture { what: What::Small(id), .. } => &format!("-{id}"),
             Export::Picture { what: What::All, .. } => "-charts",
+            Export::TensorBoard => return format!("{run}-tensorboard"),
             Export::Adapter(arm) => return format!("{run}-{arm}"),
             Export::Values | Export::Report => "",
         };
@@ -93,6 +98,7 @@ pub enum Parcel {
     /// Read from the run's folder: a long run's values are many.
     Values(PathBuf),
     Report(PathBuf),
+    TensorBoard(PathBuf),
     Adapter {
         run: PathBuf,
         arm: String,
@@ -110,6 +116,7 @@ pub fn pack(
     match export {
         Export::Values => Ok(Parcel::Values(folder()?)),
         Export::Report => Ok(Parcel::Report(folder()?)),
+        Export::TensorBoard => Ok(Parcel::TensorBoard(folder()?)),
         Export::Adapter(arm) => Ok(Parcel::Adapter { run: folder()?, arm: arm.clone() }),
         Export::Picture { what, format } => {
             let title = name(run);
@@ -146,6 +153,10 @@ impl Parcel {
     /// Writes the file; an error is a sentence.
     pub fn write(self, path: &Path) -> Result<(), String> {
         let bytes = match self {
+            Parcel::TensorBoard(run) => {
+                let written = tensorboard::write(&run, path);
+                return written.map(drop).map_err(|error| error.to_string());
+            }
             Parcel::Adapter { run, arm } => {
                 return export_arm(&run, &arm, path).map(drop).map_err(|error| error.to_string());
             }

@@ -13,6 +13,7 @@ use super::session::{Outside, SessionError};
 use super::split::split;
 use crate::config::{EvalSource, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
+use crate::data::tokenizer::Tokenizer;
 use crate::gguf;
 use crate::kernels::pace;
 use crate::lora::{LoraAdapter, peft};
@@ -22,6 +23,7 @@ use crate::model::config::ModelConfig;
 use crate::run::durable::{self, FileError};
 use crate::run::folder::{self, DeviceRecord, Inputs, RunRecord};
 use crate::run::probe_records::RecordedPair;
+use crate::train::Samples;
 
 /// A run ready to start.
 pub struct Prepared {
@@ -30,6 +32,10 @@ pub struct Prepared {
     pub probe: Vec<TokenizedPair>,
     /// The probe's pairs as people read them.
     pub probe_texts: Vec<RecordedPair>,
+    /// `None` where the data are token ids and the model has none.
+    pub tokenizer: Option<Tokenizer>,
+    /// Answers during training, where there are any.
+    pub samples: Option<Samples>,
     pub init: Option<LoraAdapter>,
     pub inputs: Inputs,
     pub device: DeviceRecord,
@@ -81,7 +87,7 @@ pub fn prepare(
     let stopped = || outside.controls.stop_asked();
     outside.enter("reading the data");
     let mut warnings = Vec::new();
-    let Read { train, probe, probe_texts } = read_and_split(config, &mut warnings)?;
+    let Read { train, probe, probe_texts, tokenizer } = read_and_split(config, &mut warnings)?;
     if stopped() {
         return Ok(None);
     }
@@ -152,7 +158,27 @@ pub fn prepare(
     if stopped() {
         return Ok(None);
     }
-    Ok(Some(Prepared { model, train, probe, probe_texts, init, inputs, device, warnings }))
+    let samples = samples(config, tokenizer.as_ref(), &model);
+    if samples.is_some() && streamed {
+        warnings.push(
+            "no answers are written during this run, because every token of one would bring all blocks to the device \
+             once more: `dpop-studio generate --run` writes them when you ask"
+                .to_owned(),
+        );
+    }
+    let samples = samples.filter(|_| !streamed);
+    Ok(Some(Prepared {
+        model,
+        train,
+        probe,
+        probe_texts,
+        tokenizer,
+        samples,
+        init,
+        inputs,
+        device,
+        warnings,
+    }))
 }
 
 /// The base model's configuration, if the run's adapter can sit on it.
@@ -175,6 +201,7 @@ struct Read {
     train: Vec<TokenizedPair>,
     probe: Vec<TokenizedPair>,
     probe_texts: Vec<RecordedPair>,
+    tokenizer: Option<Tokenizer>,
 }
 
 fn read_and_split(config: &RunConfig, warnings: &mut Vec<String>) -> Result<Read, SessionError> {
@@ -192,7 +219,16 @@ fn read_and_split(config: &RunConfig, warnings: &mut Vec<String>) -> Result<Read
     let (train, probe) = split(config, pairs, eval).map_err(SessionError::input)?;
     let probe_texts =
         probe.iter().map(|pair| RecordedPair::new(pair, tokenizer.as_ref())).collect();
-    Ok(Read { train, probe, probe_texts })
+    Ok(Read { train, probe, probe_texts, tokenizer })
+}
+
+fn samples(config: &RunConfig, tokenizer: Option<&Tokenizer>, model: &Model) -> Option<Samples> {
+    let end_ids = match tokenizer {
+        Some(tokenizer) => tokenizer.end_ids().to_vec(),
+        None => model.config.eos_token_ids.clone(),
+    };
+    let samples = Samples { prompts: config.sample_prompts, tokens: config.sample_tokens, end_ids };
+    (samples.prompts > 0).then_some(samples)
 }
 
 fn device_record(choice: &Choice) -> DeviceRecord {

@@ -5,17 +5,20 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use super::forecast::score_pairs;
 use super::observer::{Journal, RunObserver};
 use super::prepare::{self, Prepared};
 use super::protocol::{Controls, Phase, Reporter, locked};
 use crate::config::RunConfig;
+use crate::data::pair::TokenizedPair;
 use crate::lora::LoraAdapter;
+use crate::model::Model;
 use crate::run::card::{CardInput, model_card};
 use crate::run::checkpoint::{self, Loaded};
 use crate::run::events::{self, EventLog};
 use crate::run::export::export;
 use crate::run::folder::{self, RunFolder, RunRecord};
-use crate::run::probe_records::ProbeRecorder;
+use crate::run::probe_records::{ProbeRecorder, RecordedPair};
 use crate::train::event::{ArmInfo, Event};
 use crate::train::state::TrainState;
 use crate::train::{Outcome, Trainer};
@@ -167,6 +170,7 @@ fn train(
 ) -> Result<Ending, SessionError> {
     let config = &folder.record.config;
     let Prepared { model, train, probe, probe_texts, init, device, warnings, .. } = prepared;
+    let (tokenizer, samples) = (prepared.tokenizer, prepared.samples);
     let (train_pairs, probe_pairs) = (train.len(), probe.len());
     let (state, path, recovered) = match loaded {
         Some(Loaded { state, path, warnings }) => (Some(state), Some(path), warnings),
@@ -176,11 +180,15 @@ fn train(
     let records = match &state {
         Some(state) => ProbeRecorder::resume(&folder.path, state.step),
         None if probe_texts.is_empty() => Ok(None),
-        None => ProbeRecorder::create(&folder.path, probe_texts).map(Some),
+        None => {
+            let pairs = with_ches(&model, &probe, probe_texts).map_err(SessionError::Failure)?;
+            ProbeRecorder::create(&folder.path, pairs).map(Some)
+        }
     };
     let records = records.map_err(SessionError::failure)?;
-    let mut trainer =
+    let trainer =
         Trainer::new(model, config, train, probe, state, init).map_err(SessionError::Input)?;
+    let mut trainer = trainer.with_samples(samples);
     let arms = trainer.arms();
     let started = Event::Started {
         run: folder.path.clone(),
@@ -199,7 +207,7 @@ fn train(
         journal.emit(Event::Warning { message }).map_err(SessionError::Failure)?;
     }
     outside.enter("training");
-    let mut observer = RunObserver::new(journal, outside, folder, records, path);
+    let mut observer = RunObserver::new(journal, outside, folder, records, tokenizer, path);
     let outcome = trainer.run(&mut observer).map_err(SessionError::Failure)?;
     let checkpoint = observer.into_last_checkpoint();
     match outcome {
@@ -223,6 +231,20 @@ fn train(
             Ok(Ending::Finished { adapter })
         }
     }
+}
+
+/// The probe's pairs with how alike the base model finds their answers.
+fn with_ches(
+    model: &Model,
+    probe: &[TokenizedPair],
+    mut pairs: Vec<RecordedPair>,
+) -> anyhow::Result<Vec<RecordedPair>> {
+    let scored = score_pairs(model, probe, |_| {})?;
+    for (pair, scored) in pairs.iter_mut().zip(scored) {
+        // JSON has no NaN.
+        pair.ches = Some(scored.ches).filter(|ches| ches.is_finite());
+    }
+    Ok(pairs)
 }
 
 /// The adapter that is exported: the first arm's.

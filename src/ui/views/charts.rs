@@ -1,6 +1,6 @@
 //! All charts of one run: chosen above rejected, then six small ones, on one x axis and one cursor.
 
-use eframe::egui::{self, Align, Layout, Popup, Pos2, RichText, Ui, vec2};
+use eframe::egui::{self, Align, Label, Layout, Popup, Pos2, RichText, Ui, vec2};
 
 use crate::report::charts::{self, Chart, Scale};
 use crate::report::notes::{Kind, Note};
@@ -82,7 +82,11 @@ pub fn run_charts_ui(
     actions: &mut Actions,
 ) -> Option<f64> {
     let small = charts::small(run);
-    let columns = if ui.available_width() >= 760.0 { 3 } else { 2 };
+    let columns = match ui.available_width() {
+        ..760.0 => 2,
+        ..900.0 => 3,
+        _ => 4,
+    };
     let rows = small.len().div_ceil(columns) as f32;
     let small_height = ((height * 0.12).clamp(74.0, 150.0)).round();
     let small_card = small_height + 48.0;
@@ -142,14 +146,14 @@ fn notes_ui(ui: &mut Ui, notes: &[Note]) {
         ui.spacing_mut().item_spacing.y = 4.0;
         for note in notes {
             let color = match note.kind {
-                Kind::Forecast => t.kept,
+                Kind::Forecast | Kind::Record => t.kept,
                 Kind::Advice => t.chosen,
                 Kind::Warning => t.warning,
             };
             ui.horizontal_top(|ui| {
                 let word = RichText::new(note.kind.word()).font(theme::semibold(12.0)).color(color);
                 widgets::margin_word(ui, 66.0, word);
-                ui.add(egui::Label::new(RichText::new(&note.text).size(12.5)).wrap());
+                ui.add(Label::new(RichText::new(&note.text).size(12.5)).wrap());
             });
         }
     });
@@ -284,11 +288,13 @@ fn small_chart(
         ui.set_width(ui.available_width());
         ui.horizontal(|ui| {
             ui.set_min_height(22.0);
-            ui.label(RichText::new(chart.title).font(theme::semibold(12.5)))
-                .on_hover_text(chart.help);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.spacing_mut().item_spacing.x = 5.0;
                 legend(ui, board, chart, false);
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                    let title = RichText::new(chart.title).font(theme::semibold(12.5));
+                    ui.add(Label::new(title).truncate()).on_hover_text(chart.help);
+                });
             });
         });
         let drawn = board.draw(ui, chart, height, Main::Small);

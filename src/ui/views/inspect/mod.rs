@@ -1,5 +1,6 @@
 //! Inspect: where in the answers likelihood is lost, every pair of the probe, and one pair token by token.
 
+mod bands;
 mod pairs;
 mod profile;
 mod tokens;
@@ -127,8 +128,10 @@ fn body(ui: &mut Ui, run: &RunView, probe: &Loaded<ProbeView>, inspect: &mut Ins
         ui.add_space(gap);
         if let Some(probe) = probe {
             tokens::pair_card(ui, run, probe, inspect.pair);
-            ui.add_space(12.0);
+            ui.add_space(gap);
         }
+        bands::bands_card(ui, run, inspect.arm);
+        ui.add_space(12.0);
     });
 }
 

@@ -20,8 +20,9 @@ use crate::ui::probe::ProbeView;
 use crate::ui::theme::{self, Tokens, TokensExt};
 use crate::ui::widgets;
 
-const HELP: &str = "Plain DPO lowers the tokens behind the first difference, although they are right: \
-                    Pal et al., arXiv 2402.13228, section 3.";
+const HELP: &str = "Plain DPO lowers the tokens behind the first difference, although they are right. In the \
+                    paper (Pal et al., arXiv 2402.13228 v2, section 3, MetaMath pairs) their mean is -0.37 nats \
+                    under the reference, -1.82 after DPO and -0.26 after DPOP.";
 
 /// Tokens before and behind the first difference that are shown at most.
 const BEFORE: isize = 12;
@@ -211,6 +212,7 @@ fn means(ui: &mut Ui, lines: &[Profile<'_>], t: &Tokens) {
     ui.set_max_width(226.0);
     widgets::hint(
         ui,
-        "Plain DPO lowers the tokens behind the first difference, although they are right.",
-    );
+        "In the paper, behind the difference: −0.37 reference, −1.82 after DPO, −0.26 after DPOP.",
+    )
+    .on_hover_text(HELP);
 }

@@ -2,8 +2,8 @@
 
 use eframe::egui::text::LayoutJob;
 use eframe::egui::{
-    Align, Color32, Frame, Label, Layout, Margin, Rect, RichText, Sense, Stroke, TextFormat, Ui,
-    pos2, vec2,
+    Align, Color32, Frame, Galley, Label, Layout, Margin, Pos2, Rect, RichText, Sense, Stroke,
+    TextFormat, Ui, pos2, vec2,
 };
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
@@ -112,15 +112,12 @@ fn heat_map(ui: &mut Ui, tokens: &Texts, changes: &[f32], differs: &[bool], t: &
     job.wrap.max_width = ui.available_width();
     let mut ends = Vec::with_capacity(changes.len());
     let mut length = 0;
-    for ((text, &change), &differs) in tokens.texts.iter().zip(changes).zip(differs) {
+    for (text, &change) in tokens.texts.iter().zip(changes) {
         let mut format = TextFormat::simple(theme::regular(13.5), t.text);
         format.line_height = Some(22.0);
         format.background = tint(change, t);
         // Neighbours would overlap.
         format.expand_bg = 0.0;
-        if differs {
-            format.underline = Stroke::new(1.6, t.text);
-        }
         job.append(text, 0.0, format);
         length += text.chars().count();
         ends.push(length);
@@ -128,6 +125,7 @@ fn heat_map(ui: &mut Ui, tokens: &Texts, changes: &[f32], differs: &[bool], t: &
     let galley = ui.fonts_mut(|fonts| fonts.layout_job(job));
     let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::hover());
     ui.painter().galley(rect.min, galley.clone(), t.text);
+    underline(ui, &galley, rect.min, &ends, differs);
     let words = || {
         let parts = tokens.texts.iter().zip(changes);
         let parts = parts.map(|(text, change)| format!("{text} {}", signed(f64::from(*change))));
@@ -147,6 +145,24 @@ fn heat_map(ui: &mut Ui, tokens: &Texts, changes: &[f32], differs: &[bool], t: &
             index + 1,
             signed(f64::from(change))
         ));
+    }
+}
+
+/// A line close below the tokens that differ. The galley's own stands at the bottom of its high rows, where it seems to
+/// belong to the next one.
+fn underline(ui: &Ui, galley: &Galley, at: Pos2, ends: &[usize], differs: &[bool]) {
+    let stroke = Stroke::new(1.6, ui.tokens().text);
+    let mut index = 0;
+    for placed in &galley.rows {
+        for glyph in &placed.row.glyphs {
+            let token = ends.partition_point(|&end| end <= index);
+            index += 1;
+            if differs.get(token) == Some(&true) {
+                let base = at + placed.pos.to_vec2() + glyph.pos.to_vec2() + vec2(0.0, 2.5);
+                ui.painter().hline(base.x..=base.x + glyph.advance_width, base.y, stroke);
+            }
+        }
+        index += usize::from(placed.ends_with_newline);
     }
 }
 
