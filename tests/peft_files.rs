@@ -383,20 +383,41 @@ fn adapters_on_experts_bear_the_names_of_the_checkpoint() {
         assert_eq!(peft::load(folder.path(), &model).unwrap(), adapter);
 
         // A finished adapter: the same scale, in terms that survive PEFT's joining of gate and up.
-        let text = peft::portable_config_json(&adapter, Path::new("m"));
+        let finished = peft::portable(&adapter, &model);
+        let text = peft::config_json(&finished, Path::new("m"));
         let config: Value = serde_json::from_slice(&text).unwrap();
         assert_eq!(config["target_modules"], targets);
         assert_eq!((&config["lora_dropout"], &config["use_rslora"]), (&json!(0.0), &json!(false)));
         assert_eq!(config["lora_alpha"], json!(12));
-        fs::write(folder.path().join(peft::CONFIG_FILE), text).unwrap();
-        let read = peft::load(folder.path(), &model).unwrap();
-        assert_eq!(read.values, adapter.values);
-        assert!((read.config.scale() - adapter.config.scale()).abs() < 1e-12);
+        assert_eq!(finished.values, adapter.values);
+        assert!((finished.config.scale() - adapter.config.scale()).abs() < 1e-12);
     }
-    // Without experts the file says what the run did.
-    let adapter = filled(&base(), &[Target::Q]);
-    let same = peft::config_json(&adapter, Path::new("m"));
-    assert_eq!(peft::portable_config_json(&adapter, Path::new("m")), same);
+    let adapter = filled(&base(), &[Target::Gate]);
+    assert_eq!(*peft::portable(&adapter, &base()), adapter, "without experts all stays as it is");
+}
+
+#[test]
+fn a_finished_adapter_has_all_that_peft_joins() {
+    let model = model("qwen3_moe_fused");
+    let adapter = filled(&model, &[Target::V, Target::Up]);
+    let finished = peft::portable(&adapter, &model);
+    let expected = [Target::V, Target::Gate, Target::Up, Target::Down];
+    assert_eq!(finished.config.targets, expected);
+    let mut kept = 0;
+    for site in &finished.sites {
+        let (a, b) = finished.parts(site);
+        match adapter.sites.iter().find(|own| own.module == site.module) {
+            Some(own) => {
+                assert_eq!((a, b), adapter.parts(own), "{}", site.module);
+                kept += 1;
+            }
+            None => {
+                assert!(b.iter().all(|v| *v == 0.0), "{}", site.module);
+                assert!(a.iter().any(|v| *v != 0.0), "{} could not be trained on", site.module);
+            }
+        }
+    }
+    assert_eq!(kept, adapter.sites.len());
 }
 
 #[test]
@@ -409,7 +430,7 @@ fn a_router_carries_no_adapter_and_a_part_of_the_experts_is_no_adapter() {
         peft::load(folder.path(), &model).unwrap_err().to_string()
     };
     let message = refusal(json!(["w1", "gate"]));
-    assert!(message.contains("`gate`") && message.contains("w1, w3, w2"), "{message}");
+    assert!(message.contains("`gate`") && message.contains("w1, w2, w3"), "{message}");
     assert!(refusal(json!(["gate_proj"])).contains("`gate_proj`"));
     let message = refusal(json!(["experts.0.w1", "q_proj"]));
     assert!(message.contains("missing") && message.contains("q_proj.lora_A"), "{message}");

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{CONFIG_FILE, PeftError};
 use crate::config::Target;
-use crate::lora::{LoraAdapter, LoraConfig, Site};
+use crate::lora::{LoraAdapter, LoraConfig};
 use crate::model::config::ModelConfig;
 use crate::model::place::own_name;
 
@@ -27,26 +27,8 @@ fn own_names<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
 /// The text of `adapter_config.json`. Only fields that every PEFT since 0.5 knows: older versions reject
 /// unknown ones.
 pub fn config_json(adapter: &LoraAdapter, base_model: &Path) -> Vec<u8> {
-    text(&adapter.config, &adapter.sites, base_model)
-}
-
-/// [`config_json`] of the same function in terms that every PEFT computes alike: for a finished adapter.
-///
-/// With transformers 5, which holds the experts of a layer in one tensor, PEFT joins the adapters of gate and up: twice
-/// the rank and twice alpha, which is right for `alpha / r` and not for rsLoRA's root. And it refuses a dropout on
-/// experts, though a finished adapter has no more use for one.
-pub fn portable_config_json(adapter: &LoraAdapter, base_model: &Path) -> Vec<u8> {
-    let mut config = adapter.config.clone();
-    if adapter.sites.iter().any(|site| site.place.expert.is_some()) {
-        config.dropout = 0.0;
-        config.alpha = config.scale() * config.rank as f64;
-        config.rslora = false;
-    }
-    text(&config, &adapter.sites, base_model)
-}
-
-fn text(config: &LoraConfig, sites: &[Site], base_model: &Path) -> Vec<u8> {
-    let targets = own_names(sites.iter().map(|site| &site.module));
+    let config = &adapter.config;
+    let targets = own_names(adapter.sites.iter().map(|site| &site.module));
     // PEFT declares lora_alpha as an integer; a whole number is written as one.
     let alpha = if config.alpha.fract() == 0.0 && config.alpha.abs() < 1e15 {
         json!(config.alpha as i64)
@@ -219,10 +201,12 @@ impl ConfigReader {
             let end = format!(".{name}");
             let mut own = linears.iter().filter(|linear| linear.module.ends_with(&end)).peekable();
             if own.peek().is_none() {
+                let mut known = own_names(linears.iter().map(|linear| &linear.module));
+                known.sort_unstable();
                 return Err(PeftError::UnknownModule {
                     path: self.path.clone(),
                     module: format!("`{name}`"),
-                    known: own_names(linears.iter().map(|linear| &linear.module)).join(", "),
+                    known: known.join(", "),
                 });
             }
             targets.extend(own.flat_map(|linear| model.together(linear.place.target)));

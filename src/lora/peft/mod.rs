@@ -5,6 +5,7 @@
 //! trained biases, ..) is refused by name, because an adapter applied in part is a wrong model.
 
 mod adapter_config;
+mod portable;
 pub mod tensor_file;
 
 use std::collections::BTreeMap;
@@ -15,8 +16,9 @@ use super::{LoraAdapter, Site};
 use crate::model::config::ModelConfig;
 use tensor_file::{LoadedTensor, NamedTensor, TensorFileError};
 
+pub use adapter_config::config_json;
 use adapter_config::read_config;
-pub use adapter_config::{config_json, portable_config_json};
+pub use portable::portable;
 
 pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const TENSOR_FILE: &str = "adapter_model.safetensors";
