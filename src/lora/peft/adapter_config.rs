@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::stacked::Stacked;
 use super::{CONFIG_FILE, PeftError};
 use crate::config::Target;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::model::config::ModelConfig;
-use crate::model::place::own_name;
+use crate::model::place::{STACKS, own_name};
+
+/// The field that names parameters instead of modules.
+const PARAMETERS: &str = "target_parameters";
 
 /// What PEFT finds adapted layers by: the last part of their names, each once. A layer that the model fuses
 /// (`qkv_proj`) is one module with one A.
@@ -60,8 +64,11 @@ pub fn config_json(adapter: &LoraAdapter, base_model: &Path) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
 
-/// Reads `adapter_config.json` of an adapter for `model`.
-pub fn read_config(dir: &Path, model: &ModelConfig) -> Result<LoraConfig, PeftError> {
+/// Reads `adapter_config.json` of an adapter for `model`, and how its experts' part is stacked, if it is.
+pub fn read_config(
+    dir: &Path,
+    model: &ModelConfig,
+) -> Result<(LoraConfig, Option<Stacked>), PeftError> {
     let path = dir.join(CONFIG_FILE);
     let text = std::fs::read(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => PeftError::NotAnAdapter { path: dir.into() },
@@ -71,7 +78,7 @@ pub fn read_config(dir: &Path, model: &ModelConfig) -> Result<LoraConfig, PeftEr
         .map_err(|source| PeftError::Json { path: path.clone(), source })?;
     let reader = ConfigReader { path, fields };
     reader.refuse_unsupported()?;
-    reader.config(model)
+    Ok((reader.config(model)?, reader.stacked()))
 }
 
 struct ConfigReader {
@@ -82,7 +89,7 @@ struct ConfigReader {
 impl ConfigReader {
     /// Features that change the computation, with the test of being switched off.
     fn refuse_unsupported(&self) -> Result<(), PeftError> {
-        const MUST_BE_EMPTY: [&str; 17] = [
+        const MUST_BE_EMPTY: [&str; 16] = [
             "rank_pattern",
             "alpha_pattern",
             "use_dora",
@@ -94,7 +101,6 @@ impl ConfigReader {
             "layers_to_transform",
             "layer_replication",
             "exclude_modules",
-            "target_parameters",
             "trainable_token_indices",
             "alora_invocation_tokens",
             "arrow_config",
@@ -179,8 +185,41 @@ impl ConfigReader {
         Ok(LoraConfig { rank, alpha, targets: self.targets(model)?, dropout, rslora })
     }
 
+    fn list(&self, field: &str) -> Vec<&str> {
+        let items = self.fields.get(field).and_then(Value::as_array).map(Vec::as_slice);
+        items.unwrap_or_default().iter().map(|item| item.as_str().unwrap_or_default()).collect()
+    }
+
+    fn stacked(&self) -> Option<Stacked> {
+        if self.list(PARAMETERS).is_empty() {
+            return None;
+        }
+        let version = self.fields.get("peft_version").and_then(Value::as_str).unwrap_or_default();
+        let numbers: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
+        Some(Stacked { swapped: numbers < vec![0, 19, 1] })
+    }
+
+    /// Experts' layers that the adapter names by the tensors in which transformers 5 holds them.
+    fn stacked_targets(&self, model: &ModelConfig) -> Result<BTreeSet<Target>, PeftError> {
+        let mut targets = BTreeSet::new();
+        for name in self.list(PARAMETERS) {
+            let named = |(stack, _): &&(&str, _)| {
+                let whole = format!("model.mlp.{stack}");
+                whole.ends_with(&format!(".{name}"))
+            };
+            match STACKS.iter().find(named) {
+                Some((_, own)) if model.experts.is_some() => targets.extend(own.iter().copied()),
+                _ => return Err(self.unsupported(PARAMETERS)),
+            }
+        }
+        Ok(targets)
+    }
+
     fn targets(&self, model: &ModelConfig) -> Result<Vec<Target>, PeftError> {
+        let mut targets = self.stacked_targets(model)?;
         let names: Vec<&str> = match self.fields.get("target_modules") {
+            None | Some(Value::Null) if !targets.is_empty() => Vec::new(),
+            Some(Value::Array(items)) if !targets.is_empty() && items.is_empty() => Vec::new(),
             Some(Value::String(name)) if name == "all-linear" => return Ok(Target::ALL.to_vec()),
             Some(Value::Array(items)) if !items.is_empty() => {
                 items.iter().map(|item| item.as_str().unwrap_or_default()).collect()
@@ -194,7 +233,6 @@ impl ConfigReader {
         };
         let linears: Vec<_> =
             (0..model.num_layers).flat_map(|layer| model.linears(layer)).collect();
-        let mut targets = BTreeSet::new();
         for name in names {
             // PEFT's rule: the whole name, or its end from a dot on. Layers that a name leaves out are found missing
             // when the tensors are read.
@@ -212,6 +250,6 @@ impl ConfigReader {
             targets.extend(own.flat_map(|linear| model.together(linear.place.target)));
         }
         // `Target` is declared in the order of `Target::ALL`.
-        Ok(targets.into_iter().copied().collect())
+        Ok(targets.into_iter().collect())
     }
 }

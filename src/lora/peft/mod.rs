@@ -6,6 +6,7 @@
 
 mod adapter_config;
 mod portable;
+mod stacked;
 pub mod tensor_file;
 
 use std::collections::BTreeMap;
@@ -181,7 +182,7 @@ pub fn save(dir: &Path, adapter: &LoraAdapter, base_model: &Path) -> Result<(), 
 
 /// Reads an adapter for `model`. Its sites are those of [`LoraAdapter::zeros`].
 pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
-    let config = read_config(dir, model)?;
+    let (config, stacked) = read_config(dir, model)?;
     let path = dir.join(TENSOR_FILE);
     if !path.exists() && dir.join("adapter_model.bin").exists() {
         return Err(PeftError::Pickle { path: dir.into() });
@@ -191,6 +192,9 @@ pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
         if tensor.values.iter().any(|value| !value.is_finite()) {
             return Err(PeftError::NotFinite { path, name: name.clone() });
         }
+    }
+    if let Some(stacked) = stacked {
+        stacked.take_apart(&path, model, &config, &mut tensors)?;
     }
     let mut adapter = LoraAdapter::zeros(config, model);
     adapter.values = take_named(&path, &adapter.sites, adapter.config.rank, "", &mut tensors)?;

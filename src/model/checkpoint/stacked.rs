@@ -4,14 +4,9 @@
 use std::collections::BTreeMap;
 
 use super::files::Entry;
-use crate::config::Target;
 use crate::model::config::ModelConfig;
 use crate::model::error::ModelError;
-use crate::model::place::{LinearSpec, Place};
-
-/// The stacked tensors of a layer, `[experts, rows, columns]`, and whose rows each expert's part holds.
-const STACKS: [(&str, &[Target]); 2] =
-    [("experts.gate_up_proj", &[Target::Gate, Target::Up]), ("experts.down_proj", &[Target::Down])];
+use crate::model::place::{LinearSpec, Place, STACKS};
 
 /// Puts an entry for each expert's matrix in the place of those that hold all experts.
 pub(super) fn take_apart(
