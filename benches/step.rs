@@ -109,6 +109,8 @@ fn config(arms: usize, steps: usize, pairs: usize) -> RunConfig {
         forecast_pairs: 0,
         stop_when: Default::default(),
         save_every: usize::MAX,
+        sample_prompts: 0,
+        sample_tokens: 64,
         device: "cpu".to_owned(),
         base_precision: BasePrecision::F32,
         weights: WeightPlace::Resident,

@@ -32,7 +32,7 @@ fn full() -> RunDraft {
          --learning-rate 1e-4 --schedule cosine --warmup-steps 7 --weight-decay 0.01 --max-grad-norm 2.5 \
          --epochs 1.5 --batch-pairs 6 --micro-batch-pairs 3 --max-length 512 --rank 4 --alpha 12 \
          --targets v,q --dropout 0.05 --rslora --init-adapter a --eval-data e.jsonl --probe-pairs 8 \
-         --eval-every 5 --forecast-pairs 3 --stop-when nan,margin-plateau=6 --save-every 50 --device wgpu:1 --base-precision nf4 \
+         --eval-every 5 --forecast-pairs 3 --stop-when nan,margin-plateau=6 --save-every 50 --sample-prompts 3 --sample-tokens 99 --device wgpu:1 --base-precision nf4 \
          --weights stream --recompute on --memory-limit 7.5 --seed 7 --no-shuffle",
     )
 }
@@ -133,6 +133,8 @@ fn flags_reach_the_configuration() {
         forecast_pairs: 3,
         stop_when: StopRules(vec![StopRule::Nan, StopRule::MarginPlateau(6)]),
         save_every: 50,
+        sample_prompts: 3,
+        sample_tokens: 99,
         device: "wgpu:1".into(),
         base_precision: BasePrecision::Nf4,
         weights: WeightPlace::Stream,
@@ -200,6 +202,7 @@ fn every_complaint_at_once_in_the_order_of_the_form() {
          --lambda -1 --label-smoothing 0.5 --learning-rate 2 --warmup-steps 2000000 --weight-decay 1.5 \
          --max-grad-norm -1 --rank 0 --alpha 0 --dropout 1 --steps 0 --epochs 0 --batch-pairs 0 \
          --micro-batch-pairs 5000 --probe-pairs 9999 --eval-every 0 --forecast-pairs 5000 --stop-when never --save-every 2000000 \
+         --sample-prompts 65 --sample-tokens 0 \
          --seed 18446744073709551615",
     );
     let draft = RunDraft { targets: Some(Targets(vec![])), ..draft };
@@ -233,6 +236,8 @@ fn every_complaint_at_once_in_the_order_of_the_form() {
             "forecast_pairs",
             "stop_when",
             "save_every",
+            "sample_prompts",
+            "sample_tokens",
             "seed",
         ]
     );

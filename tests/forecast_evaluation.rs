@@ -39,6 +39,8 @@ fn config(seed: u64, steps: usize) -> RunConfig {
         budget: Budget::Steps(steps),
         eval_every: 10,
         save_every: 1_000_000,
+        sample_prompts: 0,
+        sample_tokens: 64,
         forecast_pairs: 0,
         seed,
         ..draft.validate().unwrap()

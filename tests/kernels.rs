@@ -171,16 +171,24 @@ fn spans() -> PackedBatch {
     ])
 }
 
-fn check_attention(device: &Device, window: Option<usize>, softcap: Option<f32>, tolerance: f64) {
+fn check_attention(
+    device: &Device,
+    head_dim: usize,
+    window: Option<usize>,
+    softcap: Option<f32>,
+    tolerance: f64,
+) {
     let batch = spans();
     let n = batch.tokens();
-    let spec = AttentionSpec { heads: 4, kv_heads: 2, head_dim: 8, window, scale: 0.3, softcap };
+    let scale = 0.85 / (head_dim as f32).sqrt();
+    let spec = AttentionSpec { heads: 4, kv_heads: 2, head_dim, window, scale, softcap };
+    let (wide, narrow) = (4 * head_dim, 2 * head_dim);
     let shape = [n, kernels::SPAN_COLUMNS];
     let table = TensorData::new(batch.spans.clone(), shape);
     let spans: Tensor<2, Int> = Tensor::from_data(table, device);
-    let q = random([n, 32], 1, device);
-    let (k, v) = (random([n, 16], 2, device), random([n, 16], 3, device));
-    let dout = random([n, 32], 4, device);
+    let q = random([n, wide], 1, device);
+    let (k, v) = (random([n, narrow], 2, device), random([n, narrow], 3, device));
+    let dout = random([n, wide], 4, device);
     let (out, lse) = kernels::attention(&q, &k, &v, &spans, spec);
     let want = plain::attention(to_f64(&q), to_f64(&k), to_f64(&v), &batch.spans, spec);
     close("attention", &values(out.clone()), &values(want), tolerance);
@@ -220,11 +228,14 @@ fn check_attention(device: &Device, window: Option<usize>, softcap: Option<f32>,
 #[test]
 fn attention_matches() {
     for device in devices() {
-        check_attention(&device, None, None, 3e-6);
-        check_attention(&device, Some(4), None, 3e-6);
+        check_attention(&device, 8, None, None, 3e-6);
+        check_attention(&device, 8, Some(4), None, 3e-6);
         // Scores reach 3: one cap bends all of them, one hardly any.
-        check_attention(&device, None, Some(1.5), 3e-6);
-        check_attention(&device, Some(4), Some(50.0), 3e-6);
+        check_attention(&device, 8, None, Some(1.5), 3e-6);
+        check_attention(&device, 8, Some(4), Some(50.0), 3e-6);
+        // The other two tile sizes of the shaders, neither filled.
+        check_attention(&device, 96, Some(40), None, 3e-6);
+        check_attention(&device, 160, None, Some(5.0), 3e-6);
     }
 }
 
@@ -234,8 +245,12 @@ fn attention_over_cached_keys_matches() {
     let ids = [1u32; 70];
     // (first row of the sequence, tokens before the new ones, new ones)
     let sequences = [(0, 6, 70), (80, 3, 1), (90, 0, 2)];
-    let new =
-        sequences.map(|(row, position, count)| Continuation { ids: &ids[..count], position, row });
+    let new = sequences.map(|(row, position, count)| Continuation {
+        ids: &ids[..count],
+        position,
+        row,
+        longest: 100,
+    });
     let batch = PackedBatch::continuing(&new);
     let (n, m) = (batch.tokens(), 95);
     for device in devices() {
@@ -260,8 +275,12 @@ fn attention_over_cached_keys_matches() {
             // The same keys as one whole sequence, of which the queries are the end.
             let mut first = 0;
             for (row, position, count) in sequences {
-                let whole =
-                    [Continuation { ids: &[1; 76][..position + count], position: 0, row: 0 }];
+                let whole = [Continuation {
+                    ids: &[1; 76][..position + count],
+                    position: 0,
+                    row: 0,
+                    longest: 100,
+                }];
                 let rows = row..row + position + count;
                 let [k, v] = [&k, &v].map(|t| t.clone().slice([rows.clone(), 0..16]));
                 let own = q.clone().slice([first..first + count, 0..32]);

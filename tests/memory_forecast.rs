@@ -15,13 +15,15 @@ use dpop_studio::train::Trainer;
 
 mod common;
 
-const MODELS: [&str; 6] = [
+const MODELS: [&str; 8] = [
     "llama_gqa_untied",
     "qwen3_qknorm",
     "qwen2_bias_tied",
     "mistral_swa8",
     "mixtral_4e_top2",
     "qwen3_moe",
+    "phi3",
+    "gemma2",
 ];
 
 struct Counting;

@@ -44,6 +44,8 @@ fn config() -> RunConfig {
         forecast_pairs: 4,
         stop_when: StopRules(vec![StopRule::ChosenBelowReference(0.05), StopRule::Nan]),
         save_every: 50,
+        sample_prompts: 0,
+        sample_tokens: 64,
         device: "cpu".into(),
         base_precision: BasePrecision::F32,
         weights: WeightPlace::Resident,
@@ -55,8 +57,13 @@ fn config() -> RunConfig {
 }
 
 fn record() -> RunRecord {
-    let inputs =
-        Inputs { model: "aa".into(), tokenizer: "tt".into(), data: "bb".into(), eval_data: None };
+    let inputs = Inputs {
+        model: "aa".into(),
+        model_format: Some("GPTQ 4-bit".into()),
+        tokenizer: "tt".into(),
+        data: "bb".into(),
+        eval_data: None,
+    };
     let device = DeviceRecord {
         name: "CPU".into(),
         kind: "cpu".into(),

@@ -76,7 +76,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct LogprobsArgs {
-    /// Folder of the base model.
+    /// Folder of the base model, or a .gguf file.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Preference file.
@@ -174,7 +174,7 @@ pub struct InspectArgs {
     /// Preference file.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Folder of the base model, whose tokenizer gives lengths in tokens.
+    /// Folder of the base model or a .gguf file, whose tokenizer gives lengths in tokens.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// How the base weights are stored on the device that scores the forecast.

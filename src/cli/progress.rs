@@ -1,5 +1,6 @@
 //! A run as text: one progress line that is rewritten on a terminal, plain lines elsewhere.
 
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -7,11 +8,13 @@ use std::time::{Duration, Instant};
 
 use super::review::verdict_lines;
 use crate::run::review::review;
-use crate::train::event::{ArmInfo, ArmMetrics, Event, Metrics, PairGradients};
+use crate::train::event::{ArmInfo, ArmMetrics, Event, Metrics, PairGradients, SampleText};
 use crate::worker::protocol::Reporter;
 
 /// Widest progress line: a wider one wraps, and a wrapped line cannot be rewritten.
 const WIDTH: usize = 79;
+/// Characters of an answer that are shown.
+const ANSWER_SHOWN: usize = 200;
 /// Time between two step lines where lines stay.
 const PLAIN_EVERY: Duration = Duration::from_secs(2);
 const TERMINAL_EVERY: Duration = Duration::from_millis(100);
@@ -75,6 +78,7 @@ impl State {
             }
             Event::Probe { step, arms, .. } => self.probe(*step, arms),
             Event::Forecast { step, arm, pairs, .. } => self.forecast(*step, arm, pairs),
+            Event::Sample { step, row, arms, .. } => self.sample(*step, *row, arms),
             Event::Checkpoint { step, path } => {
                 self.line(&format!("step {step}: saved {}", path.display()))
             }
@@ -95,6 +99,19 @@ impl State {
             Event::Stopped { step, checkpoint } => self.line(&stopped(*step, checkpoint)),
             // The command prints it on stderr as it exits.
             Event::Failed { .. } => self.clear(),
+        }
+    }
+
+    fn sample(&mut self, step: usize, row: usize, arms: &BTreeMap<String, SampleText>) {
+        self.line(&format!("step {step}: answers to the prompt of row {row}"));
+        for (arm, answer) in arms {
+            let words: Vec<&str> = answer.text.split_whitespace().collect();
+            let mut text = words.join(" ");
+            if let Some((end, _)) = text.char_indices().nth(ANSWER_SHOWN) {
+                text.truncate(end);
+                text.push('…');
+            }
+            self.line(&format!("    {arm:<9} {text}"));
         }
     }
 

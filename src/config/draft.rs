@@ -45,6 +45,8 @@ pub mod defaults {
     pub const EVAL_EVERY: usize = 10;
     pub const FORECAST_PAIRS: usize = 4;
     pub const SAVE_EVERY: usize = 100;
+    pub const SAMPLE_PROMPTS: usize = 2;
+    pub const SAMPLE_TOKENS: usize = 64;
     pub const DEVICE: &str = "auto";
     pub const SEED: u64 = 42;
 }
@@ -226,6 +228,12 @@ pub struct RunDraft {
     #[arg(long, value_name = "N", help = help("save_every"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub save_every: Option<usize>,
+    #[arg(long, value_name = "N", help = help("sample_prompts"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_prompts: Option<usize>,
+    #[arg(long, value_name = "N", help = help("sample_tokens"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sample_tokens: Option<usize>,
     #[arg(long, value_name = "DEVICE", help = help("device"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
@@ -322,6 +330,8 @@ impl RunDraft {
             forecast_pairs: self.forecast_pairs.or(other.forecast_pairs),
             stop_when: self.stop_when.or(other.stop_when),
             save_every: self.save_every.or(other.save_every),
+            sample_prompts: self.sample_prompts.or(other.sample_prompts),
+            sample_tokens: self.sample_tokens.or(other.sample_tokens),
             device: self.device.or(other.device),
             seed: self.seed.or(other.seed),
             shuffle: self.shuffle.or(other.shuffle),

@@ -120,9 +120,9 @@ pub const FIELDS: &[Field] = &[
         "--model",
         "Model",
         "",
-        "Folder of the base model, as downloaded from Hugging Face",
+        "Folder of the base model, as downloaded from Hugging Face, or a .gguf file",
     )
-    .remedy("Choose a folder with config.json, tokenizer.json and *.safetensors"),
+    .remedy("Choose a folder with config.json, tokenizer.json and *.safetensors, or a .gguf file"),
     option(
         Card::Model,
         "device",
@@ -430,6 +430,24 @@ pub const FIELDS: &[Field] = &[
         "Steps between two checkpoints; 0 for none before the end",
     )
     .limits(Limits::whole(0, 1_000_000), "100 is usual"),
+    option(
+        Card::Budget,
+        "sample_prompts",
+        "--sample-prompts",
+        "Write answers to",
+        "prompts",
+        "Held-out prompts that every arm answers at the start and at every checkpoint; 0 for none",
+    )
+    .limits(Limits::whole(0, 64), "2 is usual"),
+    option(
+        Card::Budget,
+        "sample_tokens",
+        "--sample-tokens",
+        "Longest answer",
+        "tokens",
+        "New tokens of one such answer at most",
+    )
+    .limits(Limits::whole(1, 4096), "64 is usual"),
     option(
         Card::Budget,
         "seed",

@@ -294,6 +294,10 @@ pub struct RunConfig {
     pub stop_when: StopRules,
     /// Steps between checkpoints; 0 for none before the end.
     pub save_every: usize,
+    /// Held-out prompts that every arm answers at the start and at every checkpoint; 0 for none.
+    pub sample_prompts: usize,
+    /// New tokens of such an answer at most.
+    pub sample_tokens: usize,
     /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
     pub device: String,
     pub base_precision: BasePrecision,

@@ -101,6 +101,10 @@ impl RunDraft {
                 .whole("forecast_pairs", self.forecast_pairs.unwrap_or(defaults::FORECAST_PAIRS)),
             stop_when: self.stop_when(c),
             save_every: c.whole("save_every", self.save_every.unwrap_or(defaults::SAVE_EVERY)),
+            sample_prompts: c
+                .whole("sample_prompts", self.sample_prompts.unwrap_or(defaults::SAMPLE_PROMPTS)),
+            sample_tokens: c
+                .whole("sample_tokens", self.sample_tokens.unwrap_or(defaults::SAMPLE_TOKENS)),
             device: self.device(c),
             base_precision: self.base_precision.unwrap_or_default(),
             weights: self.weights.unwrap_or_default(),
@@ -296,6 +300,8 @@ impl From<&RunConfig> for RunDraft {
             forecast_pairs: Some(config.forecast_pairs),
             stop_when: Some(config.stop_when.to_string()),
             save_every: Some(config.save_every),
+            sample_prompts: Some(config.sample_prompts),
+            sample_tokens: Some(config.sample_tokens),
             device: Some(config.device.clone()),
             base_precision: Some(config.base_precision),
             weights: Some(config.weights),

@@ -237,7 +237,8 @@ impl Model {
 
     /// Logits `[N, V]` at every token of one plain sequence.
     pub fn logits(&self, ids: &[u32], updates: Option<&Updates>) -> Result<Tensor<2>, ModelError> {
-        let mut packed = PackedBatch::continuing(&[Continuation { ids, position: 0, row: 0 }]);
+        let whole = Continuation { ids, position: 0, row: 0, longest: ids.len() };
+        let mut packed = PackedBatch::continuing(&[whole]);
         packed.entry_rows = (0..ids.len() as i32).collect();
         packed.targets = vec![0; ids.len()];
         self.entry_logits(&packed, updates, None)

@@ -28,7 +28,7 @@ pub struct PackedBatch {
     pub ids: Vec<i32>,
     /// `[N]`, counted from 0 in each sequence.
     pub positions: Vec<usize>,
-    /// `[N]`: tokens of the longer sequence of the token's pair, which choose LongRoPE's frequencies.
+    /// `[N]`: tokens of the longest sequence that the token is part of, which choose LongRoPE's frequencies.
     pub lengths: Vec<usize>,
     /// `[N, SPAN_COLUMNS]`: prefix start, prefix end, own start, end of the queries that see this token,
     /// position. A token sees so many keys as its position says and its own: those of its prefix, then those from
@@ -51,6 +51,8 @@ pub struct Continuation<'a> {
     pub position: usize,
     /// The cache's row of the sequence's first token.
     pub row: usize,
+    /// Tokens that the sequence may become: what is rotated once has to fit what comes later.
+    pub longest: usize,
 }
 
 /// Tokens that two answers share at their start.
@@ -70,9 +72,10 @@ impl PackedBatch {
     /// Sequences that go on; the last token of each is an entry, with no target yet.
     pub fn continuing(sequences: &[Continuation<'_>]) -> Self {
         let mut batch = PackedBatch::default();
-        for &Continuation { ids, position, row } in sequences {
+        for &Continuation { ids, position, row, longest } in sequences {
             let end = batch.tokens() + ids.len();
             batch.push_tokens(ids, position, [row, row, row, end]);
+            batch.lengths.resize(end, longest);
             batch.entry_rows.extend(end.checked_sub(1).map(|last| last as i32));
         }
         batch.targets = vec![0; batch.entry_rows.len()];
@@ -196,11 +199,12 @@ mod tests {
     #[test]
     fn sequences_go_on_in_their_own_rows() {
         let batch = PackedBatch::continuing(&[
-            Continuation { ids: &[7, 8], position: 3, row: 0 },
-            Continuation { ids: &[9], position: 0, row: 10 },
+            Continuation { ids: &[7, 8], position: 3, row: 0, longest: 10 },
+            Continuation { ids: &[9], position: 0, row: 10, longest: 6 },
         ]);
         assert_eq!(batch.ids, [7, 8, 9]);
         assert_eq!(batch.positions, [3, 4, 0]);
+        assert_eq!(batch.lengths, [10, 10, 6]);
         assert_eq!(batch.entry_rows, [1, 2]);
         assert_eq!(batch.spans, [0, 0, 0, 2, 3, 0, 0, 0, 2, 4, 10, 10, 10, 3, 0]);
     }

@@ -163,7 +163,7 @@ impl<'a> Loader<'a> {
                 GateUp::Apart { gate: linear(Target::Gate)?, up: linear(Target::Up)? }
             };
             let activation = self.config.activation;
-            Ok(GatedMlp { gate_up, down: linear(Target::Down)?, activation })
+            Ok::<_, ModelError>(GatedMlp { gate_up, down: linear(Target::Down)?, activation })
         };
         let experts = self.config.experts.as_ref().filter(|experts| experts.layers[layer]);
         let Some(experts) = experts else {

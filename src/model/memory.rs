@@ -119,9 +119,13 @@ impl WeightBytes {
 /// Bytes of the largest activation, which a kernel sees whole in one binding (weights and logits come in blocks).
 pub fn largest_activation(config: &ModelConfig, size: PassSize) -> u64 {
     let experts = config.experts.as_ref().map_or(1, |experts| experts.chosen);
-    let widest = (config.hidden_size * experts)
-        .max(config.intermediate_size)
-        .max(config.num_heads * config.head_dim);
+    let queries = config.num_heads * config.head_dim;
+    let (inner, attention) = if config.fused_projections {
+        (2 * config.intermediate_size, queries + 2 * config.num_kv_heads * config.head_dim)
+    } else {
+        (config.intermediate_size, queries)
+    };
+    let widest = (config.hidden_size * experts).max(inner).max(attention);
     FLOAT * (size.tokens * widest).max(size.entries * config.hidden_size) as u64
 }
 
@@ -146,22 +150,35 @@ impl Widths {
             |is_mlp| (config.apart().filter(|t| t.is_mlp() == is_mlp).count() * rank) as u64;
         let mlp = match config.experts.as_ref().filter(|experts| experts.layers[layer]) {
             Some(experts) => Widths::of_experts(experts, d, low_rank(true)),
-            None => Widths::of_dense(config.intermediate_size as u64, low_rank(true)),
+            None => Widths::of_dense(config, low_rank(true)),
         };
+        // What either half added, and the gradient behind the second norm.
+        let out_norms = if config.out_norms { d } else { 0 };
         Widths {
             // x, y; q, k, v, attended, log-sum-exp.
-            saved: 2 * d + 2 * q + 2 * kv + heads + low_rank(false) + head_norm + mlp.saved,
+            saved: 2 * d
+                + 2 * q
+                + 2 * kv
+                + heads
+                + low_rank(false)
+                + head_norm
+                + mlp.saved
+                + 2 * out_norms,
             // The normed input and the block's output.
             forward: 2 * d + mlp.forward,
             // The outer gradient and the normed input beside the MLP's temporaries or attention's gradients.
-            backward: 2 * d + mlp.backward.max(2 * (q + kv) + q),
+            backward: 2 * d + (out_norms + mlp.backward).max(2 * (q + kv) + q),
         }
     }
 
-    /// Mirrors `Mlp` with one unit of inner width `f`.
-    fn of_dense(f: u64, low_rank: u64) -> Widths {
-        // Gate and up; the activation; its gradient and those of gate and up.
-        Widths { saved: 2 * f + low_rank, forward: f, backward: 3 * f }
+    /// Mirrors `Mlp` with one unit.
+    fn of_dense(config: &ModelConfig, low_rank: u64) -> Widths {
+        let f = config.intermediate_size as u64;
+        // The activation, or a fused layer's output before it is cut in two.
+        let forward = if config.fused_projections { 2 * f } else { f };
+        // Gate and up; the activation's gradient and those of gate and up (which a fused layer joins when the saved
+        // ones are gone).
+        Widths { saved: 2 * f + low_rank, forward, backward: 3 * f }
     }
 
     /// Mirrors `Mlp` with a router: every token has `chosen` rows, in the experts it goes to.

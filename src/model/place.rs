@@ -30,10 +30,14 @@ pub struct LinearSpec {
     pub bias: bool,
 }
 
+/// The last part of a module's name: `q_proj`, `qkv_proj`.
+pub fn own_name(module: &str) -> &str {
+    module.rsplit('.').next().unwrap_or_default()
+}
+
 impl LinearSpec {
-    /// The last part of the module's name: `q_proj`, `qkv_proj`.
     pub fn own_name(&self) -> &str {
-        self.module.rsplit('.').next().unwrap_or_default()
+        own_name(&self.module)
     }
 }
 

@@ -13,6 +13,7 @@ mod read;
 pub mod reduce;
 pub mod ruler;
 pub mod run_view;
+pub mod samples;
 pub mod scene;
 pub mod series;
 pub mod svg;

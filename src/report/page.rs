@@ -8,12 +8,14 @@ use super::palette::LIGHT;
 use super::picture::{Style, picture};
 use super::ruler::Axis;
 use super::run_view::{RunView, Status};
+use super::samples::{PromptAnswers, marked};
 use super::series::Source;
 use super::svg::{escaped, svg};
 use super::{Skip, format, read, settings};
 use crate::config::arm_title;
 use crate::run::durable::FileError;
 use crate::run::folder::{self, FolderError, RunRecord};
+use crate::train::event::SampleText;
 
 /// What can be wrong with a run of which a report is asked.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +46,8 @@ svg{display:block;width:100%;height:auto}\
 table{border-collapse:collapse;width:100%;background:#fff}\
 th,td{text-align:left;padding:6px 12px;border-bottom:1px solid #e4e8f0;vertical-align:top;overflow-wrap:anywhere}\
 thead th{color:#4c586c;font-weight:600}tbody th{font-weight:500;color:#4c586c}\
+.answers td{white-space:pre-wrap;width:45%}.answers th{white-space:nowrap}\
+.prompt{white-space:pre-wrap;padding:8px 12px;margin:0}mark{background:#f9d9a9;border-radius:2px}\
 .figures td,.figures thead th:not(:first-child){text-align:right;font-variant-numeric:tabular-nums}\
 @media print{body{background:#fff}.card{break-inside:avoid}}";
 
@@ -74,6 +78,10 @@ pub fn page(name: &str, run: &RunView, record: Option<&RunRecord>) -> String {
     figures_of_charts(&mut out, run);
     out.push_str("<h2>Final figures</h2>\n");
     final_figures(&mut out, run);
+    if !run.samples.prompts().is_empty() {
+        out.push_str("<h2>Answers to held-out prompts</h2>\n");
+        run.samples.prompts().iter().for_each(|prompt| answers(&mut out, run, prompt));
+    }
     if let Some(record) = record {
         out.push_str("<h2>Settings</h2>\n");
         settings_table(&mut out, record);
@@ -172,6 +180,48 @@ fn final_figures(out: &mut String, run: &RunView) {
         let _ = write!(out, "<td>{text}</td>");
     }
     out.push_str("<td></td></tr>\n</tbody></table></div>\n");
+}
+
+/// What every arm answered to one prompt over the steps, words marked that the base model did not say.
+fn answers(out: &mut String, run: &RunView, prompt: &PromptAnswers) {
+    let (text, chosen) = (escaped(prompt.prompt.trim()), escaped(prompt.chosen.trim()));
+    let _ = write!(
+        out,
+        "<div class=\"card\"><p class=\"prompt\">{text}</p>\n<p class=\"prompt muted\">Preferred: {chosen}</p>\n\
+         <table class=\"answers\"><thead><tr><th>Step</th>"
+    );
+    for arm in &run.arms {
+        let kept = if arm.kept { " (kept)" } else { "" };
+        let _ = write!(out, "<th>{}{kept}</th>", escaped(&arm_title(&arm.name)));
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    if let Some(base) = &prompt.reference {
+        let columns = run.arms.len();
+        let text = answer(base, prompt.standard());
+        let _ = writeln!(out, "<tr><th>Base model</th><td colspan=\"{columns}\">{text}</td></tr>");
+    }
+    for (step, arms) in &prompt.steps {
+        let _ = write!(out, "<tr><th>{step}</th>");
+        for arm in &run.arms {
+            let text = arms.get(&arm.name).map(|own| answer(own, prompt.standard()));
+            let _ = write!(out, "<td>{}</td>", text.unwrap_or_else(|| "–".into()));
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></div>\n");
+}
+
+/// An answer with the words marked that `standard` does not have.
+fn answer(answer: &SampleText, standard: &str) -> String {
+    let mut out = String::new();
+    for (words, differs) in marked(answer.text.trim(), standard.trim()) {
+        let words = escaped(&words);
+        out.push_str(&if differs { format!("<mark>{words}</mark>") } else { words });
+    }
+    if !answer.ended {
+        out.push_str(" <span class=\"muted\">(cut)</span>");
+    }
+    out
 }
 
 fn settings_table(out: &mut String, record: &RunRecord) {

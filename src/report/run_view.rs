@@ -7,6 +7,7 @@ use crate::train::event::{ArmInfo, ArmMetrics, Event, PairGradients, ProbePair};
 use crate::train::history::Checked;
 
 use super::ruler::{Axis, Ruler};
+use super::samples::Samples;
 use super::series::{Series, Source, Store};
 
 /// Where a run stands.
@@ -137,6 +138,8 @@ pub struct RunView {
     /// Probe pairs by arm, from the newest probe that carried them, and its step.
     pub pairs: BTreeMap<String, Vec<ProbePair>>,
     pub pairs_step: usize,
+    /// Answers written during training.
+    pub samples: Samples,
 }
 
 /// Steps over which the remaining time is estimated.
@@ -164,6 +167,7 @@ impl RunView {
             Event::Forecast { step, arm, share, pairs, .. } => {
                 self.forecast(arm, Forecast { step, share, pairs });
             }
+            event @ Event::Sample { .. } => self.samples.apply(event),
             Event::Checkpoint { step, path } => self.last_checkpoint = Some((step, path)),
             Event::Warning { message } => self.warnings.push(message),
             Event::Collapse { step, arm, chosen_per_token, reference_per_token, message } => {
@@ -232,6 +236,7 @@ impl RunView {
         self.recent.clear();
         self.collapses.retain(|c| c.step <= from_step);
         self.forecasts.retain(|_, forecast| forecast.step <= from_step);
+        self.samples.go_back(from_step);
         self.arms = arms;
         self.arms.sort_by_key(|arm| !arm.kept);
     }

@@ -178,7 +178,7 @@ fn write_folder(
         add(
             peft::CONFIG_FILE,
             durable::create_file(&arm_folder.join(peft::CONFIG_FILE), |file| {
-                file.write_all(&peft::config_json(&arm.adapter.config, base_model))
+                file.write_all(&peft::config_json(&arm.adapter, base_model))
             })?,
         );
         add(

@@ -10,7 +10,10 @@ use super::checkpoint::{self, CheckpointError};
 use super::durable::{self, FileError};
 use super::events;
 use super::folder::{self, ADAPTER, FolderError};
-use crate::lora::{LoraAdapter, peft};
+use crate::lora::LoraAdapter;
+use crate::lora::peft::{self, PeftError};
+use crate::model::config::ModelConfig;
+use crate::model::error::ModelError;
 use crate::train::event::{ArmInfo, Event};
 
 const TEMPORARY: &str = ".tmp-";
@@ -24,6 +27,10 @@ pub enum ExportError {
     Folder(#[from] FolderError),
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Adapter(#[from] PeftError),
     #[error("{run} has no arm `{arm}`. Its arms are {known}.")]
     NoSuchArm { run: PathBuf, arm: String, known: String },
     #[error("{target} is already there. Choose a folder that does not exist yet.")]
@@ -43,15 +50,7 @@ pub fn export(
 ) -> Result<PathBuf, FileError> {
     let path = run.join(ADAPTER);
     let temporary = run.join(format!("{TEMPORARY}{ADAPTER}"));
-    whole(&temporary, |folder| {
-        durable::create_file(&folder.join(peft::CONFIG_FILE), |file| {
-            file.write_all(&peft::config_json(&adapter.config, base_model))
-        })?;
-        durable::create_file(&folder.join(peft::TENSOR_FILE), |file| {
-            peft::write_tensors(file, adapter)
-        })?;
-        write(folder, CARD, card.as_bytes())
-    })?;
+    whole(&temporary, |folder| write_files(folder, adapter, base_model, card))?;
     remove(&path)?;
     rename(&temporary, &path)?;
     durable::sync_dir(run)?;
@@ -75,18 +74,14 @@ pub fn export_arm(run: &Path, arm: &str, target: &Path) -> Result<usize, ExportE
     let name =
         target.file_name().ok_or_else(|| ExportError::NoName { target: target.to_owned() })?;
     let (step, checkpoint) = checkpoint::newest_whole(run)?;
-    let source = checkpoint.join(arm);
-    let card = model_card(&CardInput { record: &record, arm, arms: &arms, events: &log, step });
+    let model = &record.config.model;
+    let adapter = peft::load(&checkpoint.join(arm), &ModelConfig::read(model)?)?;
+    let sites = &adapter.sites;
+    let card =
+        model_card(&CardInput { record: &record, arm, arms: &arms, events: &log, step, sites });
     let parent = target.parent().unwrap_or_else(|| Path::new(""));
     let temporary = parent.join(format!("{TEMPORARY}{}", name.to_string_lossy()));
-    whole(&temporary, |folder| {
-        for name in [peft::CONFIG_FILE, peft::TENSOR_FILE] {
-            let from = source.join(name);
-            let bytes = fs::read(&from).map_err(|error| FileError::new("read", &from, error))?;
-            write(folder, name, &bytes)?;
-        }
-        write(folder, CARD, card.as_bytes())
-    })?;
+    whole(&temporary, |folder| write_files(folder, &adapter, model, &card))?;
     rename(&temporary, target)?;
     Ok(step)
 }
@@ -115,8 +110,19 @@ fn whole(
     filled
 }
 
-fn write(folder: &Path, name: &str, bytes: &[u8]) -> Result<(), FileError> {
-    durable::create_file(&folder.join(name), |file| file.write_all(bytes)).map(drop)
+fn write_files(
+    folder: &Path,
+    adapter: &LoraAdapter,
+    base_model: &Path,
+    card: &str,
+) -> Result<(), FileError> {
+    durable::create_file(&folder.join(peft::CONFIG_FILE), |file| {
+        file.write_all(&peft::portable_config_json(adapter, base_model))
+    })?;
+    durable::create_file(&folder.join(peft::TENSOR_FILE), |file| {
+        peft::write_tensors(file, adapter)
+    })?;
+    durable::create_file(&folder.join(CARD), |file| file.write_all(card.as_bytes())).map(drop)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), FileError> {

@@ -56,7 +56,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// Without a tokenizer (data given as ids) the ids stand for themselves.
-    fn new(ids: &[u32], tokenizer: Option<&Tokenizer>) -> Tokens {
+    pub fn new(ids: &[u32], tokenizer: Option<&Tokenizer>) -> Tokens {
         let texts = match tokenizer {
             Some(tokenizer) => tokenizer.token_texts(ids),
             None => ids.iter().map(|id| format!("{id} ")).collect(),

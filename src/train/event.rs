@@ -42,6 +42,14 @@ pub struct ProbePair {
     pub rejected_tokens: usize,
 }
 
+/// One generated answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SampleText {
+    pub text: String,
+    /// The model ended it; else it was cut at the number of tokens asked for.
+    pub ended: bool,
+}
+
 /// One probe pair in a forecast.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PairGradients {
@@ -104,6 +112,17 @@ pub enum Event {
         /// `low` exceeds `high`.
         band: Option<Band>,
         pairs: Vec<PairGradients>,
+    },
+    /// What every arm answers to one held-out prompt after `step` updates, greedily. The first event of a prompt also has
+    /// the base model's answer, under [`REFERENCE`].
+    Sample {
+        step: usize,
+        /// Position of the prompt's pair among the rows of its file, counted from 0.
+        row: usize,
+        prompt: String,
+        /// The answer that the pair prefers.
+        chosen: String,
+        arms: BTreeMap<String, SampleText>,
     },
     Checkpoint {
         step: usize,

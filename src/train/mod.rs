@@ -6,6 +6,7 @@ pub mod history;
 mod metrics;
 pub mod optimizer;
 mod probe;
+mod samples;
 mod schedule;
 pub mod state;
 mod stop;
@@ -14,9 +15,12 @@ mod trainer;
 use std::path::PathBuf;
 
 pub use probe::COLLAPSE_DEPTH;
+pub use samples::Samples;
 pub use trainer::Trainer;
 
+use crate::data::pair::TokenizedPair;
 use crate::model::PairScore;
+use crate::model::generate::Generated;
 use event::Event;
 use state::TrainState;
 
@@ -51,12 +55,26 @@ pub struct ProbeScores<'a> {
     pub arms: Vec<(&'a str, Vec<PairScore>)>,
 }
 
+/// What every arm answered to the prompt of one probe pair.
+pub struct PairAnswers<'a> {
+    /// Updates done.
+    pub step: usize,
+    pub pair: &'a TokenizedPair,
+    /// By arm name; at the start also the base model's, under [`event::REFERENCE`].
+    pub arms: Vec<(&'a str, &'a Generated)>,
+}
+
 /// Where the loop reports to: the worker writes files and answers the window, tests collect.
 pub trait Observer {
     fn event(&mut self, event: Event) -> anyhow::Result<()>;
 
     /// Told before the probe's event, so that whoever hears the event finds the record.
     fn probe(&mut self, _scores: &ProbeScores<'_>) -> anyhow::Result<()> {
+        Ok(())
+    }
+
+    /// Told before the checkpoint of the same step.
+    fn answers(&mut self, _answers: &PairAnswers<'_>) -> anyhow::Result<()> {
         Ok(())
     }
 

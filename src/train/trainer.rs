@@ -9,7 +9,7 @@ use super::optimizer::{adamw, clip, global_norm};
 use super::schedule::{DataOrder, learning_rate};
 use super::state::{ArmState, Reference, TrainState};
 use super::stop::NotANumber;
-use super::{Control, Observer, Outcome};
+use super::{Control, Observer, Outcome, Samples};
 use crate::config::{ArmConfig, RunConfig};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, LoraConfig};
@@ -37,6 +37,7 @@ pub struct Trainer {
     pub(super) state: TrainState,
     /// How far (nats per token) the kept arm's chosen answers lay below the reference at the latest probe.
     pub(super) chosen_depth: Option<f64>,
+    pub(super) samples: Option<Samples>,
 }
 
 impl Trainer {
@@ -86,7 +87,13 @@ impl Trainer {
             arms,
             state,
             chosen_depth: None,
+            samples: None,
         })
+    }
+
+    /// Lets every arm answer prompts of the probe at the start and at every checkpoint.
+    pub fn with_samples(self, samples: Option<Samples>) -> Trainer {
+        Trainer { samples, ..self }
     }
 
     pub fn arms(&self) -> Vec<ArmInfo> {
@@ -119,6 +126,7 @@ impl Trainer {
         let total = self.steps();
         if self.state.step == 0 {
             self.probe(observer)?;
+            self.answer_samples(observer)?;
         }
         while self.state.step < total {
             if observer.control(self.state.step)? == Control::Stop {
@@ -140,6 +148,7 @@ impl Trainer {
                 ending = self.reason_to_end().filter(|_| step < total);
             }
             if step.is_multiple_of(self.config.save_every) || step == total || ending.is_some() {
+                self.answer_samples(observer)?;
                 observer.checkpoint(&self.state)?;
             }
             if let Some(reason) = ending {

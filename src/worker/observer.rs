@@ -5,13 +5,15 @@ use std::sync::{Arc, Mutex};
 
 use super::protocol::{Reporter, locked};
 use super::session::Outside;
+use crate::data::tokenizer::Tokenizer;
+use crate::model::generate::Finish;
 use crate::run::checkpoint;
 use crate::run::events::EventLog;
 use crate::run::folder::RunFolder;
-use crate::run::probe_records::ProbeRecorder;
-use crate::train::event::Event;
+use crate::run::probe_records::{ProbeRecorder, Tokens};
+use crate::train::event::{Event, SampleText};
 use crate::train::state::TrainState;
-use crate::train::{Control, Observer, ProbeScores};
+use crate::train::{Control, Observer, PairAnswers, ProbeScores};
 
 /// Events go to the run folder's log (once it is open) and to the reporter.
 pub struct Journal {
@@ -51,6 +53,8 @@ pub struct RunObserver<'a> {
     outside: &'a Outside,
     folder: &'a RunFolder,
     records: Option<ProbeRecorder>,
+    /// `None` where the data are token ids and the model has no tokenizer.
+    tokenizer: Option<Tokenizer>,
     last_checkpoint: Option<PathBuf>,
 }
 
@@ -61,9 +65,18 @@ impl<'a> RunObserver<'a> {
         outside: &'a Outside,
         folder: &'a RunFolder,
         records: Option<ProbeRecorder>,
+        tokenizer: Option<Tokenizer>,
         resumed_from: Option<PathBuf>,
     ) -> RunObserver<'a> {
-        RunObserver { journal, outside, folder, records, last_checkpoint: resumed_from }
+        RunObserver { journal, outside, folder, records, tokenizer, last_checkpoint: resumed_from }
+    }
+
+    /// An answer as people read it: without the tokens that end it.
+    fn answer(&self, ids: &[u32]) -> anyhow::Result<String> {
+        Ok(match &self.tokenizer {
+            Some(tokenizer) => tokenizer.decode_answer(ids)?,
+            None => Tokens::new(ids, None).texts.concat(),
+        })
     }
 
     pub fn into_last_checkpoint(self) -> Option<PathBuf> {
@@ -78,6 +91,23 @@ impl Observer for RunObserver<'_> {
 
     fn probe(&mut self, scores: &ProbeScores<'_>) -> anyhow::Result<()> {
         Ok(self.records.as_ref().map_or(Ok(()), |records| records.write(scores))?)
+    }
+
+    fn answers(&mut self, answers: &PairAnswers<'_>) -> anyhow::Result<()> {
+        let pair = answers.pair;
+        let mut arms = std::collections::BTreeMap::new();
+        for (name, generated) in &answers.arms {
+            let text = self.answer(&generated.ids)?;
+            let ended = generated.finish == Finish::End;
+            arms.insert((*name).to_owned(), SampleText { text, ended });
+        }
+        self.journal.emit(Event::Sample {
+            step: answers.step,
+            row: pair.row,
+            prompt: Tokens::new(&pair.prompt_ids, self.tokenizer.as_ref()).texts.concat(),
+            chosen: self.answer(&pair.chosen_ids)?,
+            arms,
+        })
     }
 
     fn checkpoint(&mut self, state: &TrainState) -> anyhow::Result<PathBuf> {

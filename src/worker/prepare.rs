@@ -13,14 +13,17 @@ use super::session::{Outside, SessionError};
 use super::split::split;
 use crate::config::{EvalSource, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
+use crate::data::tokenizer::Tokenizer;
+use crate::gguf;
 use crate::kernels::pace;
 use crate::lora::{LoraAdapter, peft};
 use crate::model::Model;
-use crate::model::checkpoint::model_hash;
+use crate::model::checkpoint::{ModelSummary, model_hash};
 use crate::model::config::ModelConfig;
 use crate::run::durable::{self, FileError};
 use crate::run::folder::{self, DeviceRecord, Inputs, RunRecord};
 use crate::run::probe_records::RecordedPair;
+use crate::train::Samples;
 
 /// A run ready to start.
 pub struct Prepared {
@@ -29,6 +32,10 @@ pub struct Prepared {
     pub probe: Vec<TokenizedPair>,
     /// The probe's pairs as people read them.
     pub probe_texts: Vec<RecordedPair>,
+    /// `None` where the data are token ids and the model has none.
+    pub tokenizer: Option<Tokenizer>,
+    /// Answers during training, where there are any.
+    pub samples: Option<Samples>,
     pub init: Option<LoraAdapter>,
     pub inputs: Inputs,
     pub device: DeviceRecord,
@@ -80,7 +87,7 @@ pub fn prepare(
     let stopped = || outside.controls.stop_asked();
     outside.enter("reading the data");
     let mut warnings = Vec::new();
-    let Read { train, probe, probe_texts } = read_and_split(config, &mut warnings)?;
+    let Read { train, probe, probe_texts, tokenizer } = read_and_split(config, &mut warnings)?;
     if stopped() {
         return Ok(None);
     }
@@ -104,7 +111,7 @@ pub fn prepare(
         return Ok(None);
     }
     outside.enter("planning memory");
-    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    let shape = read_shape(config)?;
     let plan = plan::plan(config, &shape, &train, &probe, &choice);
     if let Some(refusal) = plan.refusal() {
         return Err(SessionError::input(PrepareError::Memory { refusal }));
@@ -151,13 +158,40 @@ pub fn prepare(
     if stopped() {
         return Ok(None);
     }
-    Ok(Some(Prepared { model, train, probe, probe_texts, init, inputs, device, warnings }))
+    let samples = samples(config, tokenizer.as_ref(), &model);
+    if samples.is_some() && streamed {
+        warnings.push(
+            "no answers are written during this run, because every token of one would bring all blocks to the device \
+             once more: `dpop-studio generate --run` writes them when you ask"
+                .to_owned(),
+        );
+    }
+    let samples = samples.filter(|_| !streamed);
+    Ok(Some(Prepared {
+        model,
+        train,
+        probe,
+        probe_texts,
+        tokenizer,
+        samples,
+        init,
+        inputs,
+        device,
+        warnings,
+    }))
+}
+
+/// The base model's configuration, if the run's adapter can sit on it.
+fn read_shape(config: &RunConfig) -> Result<ModelConfig, SessionError> {
+    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    shape.check_targets(&config.targets).map_err(SessionError::input)?;
+    Ok(shape)
 }
 
 /// Plans a run without starting it: reads the data and config.json, opens no device.
 pub fn plan_run(config: &RunConfig) -> Result<Plan, SessionError> {
     let Read { train, probe, .. } = read_and_split(config, &mut Vec::new())?;
-    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    let shape = read_shape(config)?;
     let choice = device::choose(&config.device).map_err(SessionError::input)?;
     Ok(plan::plan(config, &shape, &train, &probe, &choice))
 }
@@ -167,6 +201,7 @@ struct Read {
     train: Vec<TokenizedPair>,
     probe: Vec<TokenizedPair>,
     probe_texts: Vec<RecordedPair>,
+    tokenizer: Option<Tokenizer>,
 }
 
 fn read_and_split(config: &RunConfig, warnings: &mut Vec<String>) -> Result<Read, SessionError> {
@@ -184,7 +219,16 @@ fn read_and_split(config: &RunConfig, warnings: &mut Vec<String>) -> Result<Read
     let (train, probe) = split(config, pairs, eval).map_err(SessionError::input)?;
     let probe_texts =
         probe.iter().map(|pair| RecordedPair::new(pair, tokenizer.as_ref())).collect();
-    Ok(Read { train, probe, probe_texts })
+    Ok(Read { train, probe, probe_texts, tokenizer })
+}
+
+fn samples(config: &RunConfig, tokenizer: Option<&Tokenizer>, model: &Model) -> Option<Samples> {
+    let end_ids = match tokenizer {
+        Some(tokenizer) => tokenizer.end_ids().to_vec(),
+        None => model.config.eos_token_ids.clone(),
+    };
+    let samples = Samples { prompts: config.sample_prompts, tokens: config.sample_tokens, end_ids };
+    (samples.prompts > 0).then_some(samples)
 }
 
 fn device_record(choice: &Choice) -> DeviceRecord {
@@ -202,6 +246,7 @@ fn hash_inputs(config: &RunConfig) -> Result<Inputs, SessionError> {
         |path: &Path| durable::record_of(path).map(|file| file.sha256).map_err(SessionError::input);
     Ok(Inputs {
         model: model_hash(&config.model).map_err(SessionError::input)?,
+        model_format: Some(ModelSummary::read(&config.model).map_err(SessionError::input)?.dtype),
         tokenizer: hash_tokenizer(&config.model)?,
         data: hash(&config.data)?,
         eval_data: match &config.eval {
@@ -220,11 +265,13 @@ const TOKENIZER_FILES: [&str; 5] = [
     "generation_config.json",
 ];
 
-/// SHA-256 over names and contents of the tokenizer's files, as far as they are there.
+/// SHA-256 over names and contents of the tokenizer's files, as far as they are there. (A vocabulary within a GGUF file
+/// is part of the model's hash.)
 fn hash_tokenizer(model: &Path) -> Result<String, SessionError> {
+    let folder = gguf::folder_of(model);
     let mut hasher = Sha256::new();
     for name in TOKENIZER_FILES {
-        match std::fs::read(model.join(name)) {
+        match std::fs::read(folder.join(name)) {
             Ok(bytes) => {
                 hasher.update(name);
                 hasher.update((bytes.len() as u64).to_le_bytes());
@@ -232,7 +279,7 @@ fn hash_tokenizer(model: &Path) -> Result<String, SessionError> {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                return Err(SessionError::input(FileError::new("read", &model.join(name), error)));
+                return Err(SessionError::input(FileError::new("read", &folder.join(name), error)));
             }
         }
     }

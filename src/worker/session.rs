@@ -170,6 +170,7 @@ fn train(
 ) -> Result<Ending, SessionError> {
     let config = &folder.record.config;
     let Prepared { model, train, probe, probe_texts, init, device, warnings, .. } = prepared;
+    let (tokenizer, samples) = (prepared.tokenizer, prepared.samples);
     let (train_pairs, probe_pairs) = (train.len(), probe.len());
     let (state, path, recovered) = match loaded {
         Some(Loaded { state, path, warnings }) => (Some(state), Some(path), warnings),
@@ -185,8 +186,9 @@ fn train(
         }
     };
     let records = records.map_err(SessionError::failure)?;
-    let mut trainer =
+    let trainer =
         Trainer::new(model, config, train, probe, state, init).map_err(SessionError::Input)?;
+    let mut trainer = trainer.with_samples(samples);
     let arms = trainer.arms();
     let started = Event::Started {
         run: folder.path.clone(),
@@ -205,7 +207,7 @@ fn train(
         journal.emit(Event::Warning { message }).map_err(SessionError::Failure)?;
     }
     outside.enter("training");
-    let mut observer = RunObserver::new(journal, outside, folder, records, path);
+    let mut observer = RunObserver::new(journal, outside, folder, records, tokenizer, path);
     let outcome = trainer.run(&mut observer).map_err(SessionError::Failure)?;
     let checkpoint = observer.into_last_checkpoint();
     match outcome {
@@ -264,6 +266,7 @@ fn save_adapter(
         arms,
         events: &events,
         step: state.step,
+        sites: &adapter.sites,
     });
     export(&folder.path, adapter, &folder.record.config.model, &card).map_err(SessionError::failure)
 }

@@ -61,6 +61,8 @@ pub fn config(model: &std::path::Path) -> RunConfig {
         forecast_pairs: 0,
         stop_when: Default::default(),
         save_every: 1000,
+        sample_prompts: 0,
+        sample_tokens: 64,
         device: "cpu".to_owned(),
         base_precision: BasePrecision::F32,
         weights: WeightPlace::Resident,

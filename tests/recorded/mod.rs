@@ -51,7 +51,8 @@ pub fn record(change: impl FnOnce(&mut RunDraft)) -> RunRecord {
     change(&mut draft);
     let config = draft.validate().expect("a valid configuration");
     let hash = || "0".repeat(64);
-    let inputs = Inputs { model: hash(), tokenizer: hash(), data: hash(), eval_data: None };
+    let (model_format, eval_data) = (Some("F32".into()), None);
+    let inputs = Inputs { model: hash(), model_format, tokenizer: hash(), data: hash(), eval_data };
     let text = |text: &str| text.to_owned();
     let device = DeviceRecord {
         name: text("CPU"),

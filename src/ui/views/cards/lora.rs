@@ -24,6 +24,8 @@ const MORE: &[&str] = &[
     "forecast_pairs",
     "stop_when",
     "save_every",
+    "sample_prompts",
+    "sample_tokens",
     "device",
     "seed",
     "shuffle",
