@@ -13,6 +13,7 @@ use dpop_studio::report::palette::Ink;
 use dpop_studio::report::ruler::Axis;
 use dpop_studio::report::run_view::RunView;
 use dpop_studio::report::series::{Key, Source};
+use dpop_studio::report::trace::Trace;
 use dpop_studio::report::{Skip, read};
 use dpop_studio::ui::chart::{Place, chart_ui, whole};
 use dpop_studio::ui::chart_cache::ChartCache;
@@ -96,8 +97,7 @@ fn grow(run: &mut RunView, step: usize) {
 fn chart() -> Chart {
     let curve = |number: usize| Curve {
         label: format!("arm{number}"),
-        ink: Ink::Run(number),
-        dashed: number % 2 == 1,
+        trace: Trace { ink: Ink::Number(number), dashed: number % 2 == 1, kept: number == 0 },
         run: 0,
         key: Key { source: Source::Step, arm: format!("arm{number}"), metric: "loss".into() },
         smooth: None,

@@ -18,6 +18,7 @@ use dpop_studio::config::{
     WeightPlace,
 };
 use dpop_studio::data::pair::TokenizedPair;
+use dpop_studio::kernels::pace;
 use dpop_studio::model::Model;
 use dpop_studio::train::Trainer;
 use dpop_studio::worker::device::choose;
@@ -55,6 +56,9 @@ struct Args {
     /// Blocks are computed again on the way back.
     #[arg(long)]
     recompute: bool,
+    /// Measure the device first and cut its work into short submissions, as a run on a GPU does; tells the longest.
+    #[arg(long)]
+    pace: bool,
     /// Cargo passes this one.
     #[arg(long, hide = true)]
     bench: bool,
@@ -80,6 +84,7 @@ fn config(arms: usize, steps: usize, pairs: usize) -> RunConfig {
         data: "random".into(),
         objective: if arms > 1 { ObjectiveKind::Dpop } else { ObjectiveKind::Dpo },
         twin: (arms > 1).then_some(ObjectiveKind::Dpo),
+        sweep: None,
         beta: 0.1,
         lambda: 50.0,
         label_smoothing: 0.0,
@@ -169,6 +174,10 @@ fn main() -> anyhow::Result<()> {
     let data = pairs(args.pairs * args.steps, sequence, prompt);
     let config = config(args.arms, 2 * args.steps, args.pairs);
     let mut trainer = Trainer::new(model, &config, data, Vec::new(), None, None)?;
+    if args.pace {
+        pace::calibrate(&device);
+        pace::observe();
+    }
     let mut times = Vec::new();
     for _ in 0..2 * args.steps {
         let start = Instant::now();
@@ -185,6 +194,7 @@ fn main() -> anyhow::Result<()> {
         "steps": args.steps, "tokens_per_step": tokens,
         "first_visit_s": first, "cached_s": cached,
         "tok_s_first_visit": tokens / first, "tok_s_cached": tokens / cached,
+        "longest_submission_ms": args.pace.then(|| pace::longest().as_millis() as u64),
         "peak_rss_mb": peak_mib(), "peak_private_mb": private.load(Ordering::Relaxed),
     });
     println!("{line}");

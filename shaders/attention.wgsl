@@ -1,6 +1,6 @@
 // Causal attention over packed rows; one workgroup a (query, head), keys in blocks with a running softmax.
 // spans[n]: prefix start, prefix end, own start, query end, position (model::layout).
-// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale
+// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale, bits of the cap on scores (0: none)
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> k: array<f32>;
 @group(0) @binding(2) var<storage, read_write> v: array<f32>;
@@ -26,6 +26,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let head = index % heads;
     let kv_head = head / (heads / kv_heads);
     let scale = bitcast<f32>(info[5]);
+    let cap = bitcast<f32>(info[6]);
     let prefix_start = u32(spans[token * 5u]);
     let shared_keys = u32(spans[token * 5u + 1u]) - prefix_start;
     let own_start = u32(spans[token * 5u + 2u]);
@@ -49,7 +50,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
             let base = (key * kv_heads + kv_head) * dim;
             var s = 0.0;
             for (var d = 0u; d < dim; d++) { s += query[d] * k[base + d]; }
-            s *= scale;
+            s = softcap(s * scale, cap).x;
             probs[j] = s;
             local_top = max(local_top, s);
         }

@@ -1,6 +1,6 @@
 // Gradients of attention by k and v; one workgroup a (key, kv head), over all queries that see the key.
 // No atomics: the sum runs in a fixed order, so two runs give the same bits.
-// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale
+// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale, bits of the cap on scores (0: none)
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> k: array<f32>;
 @group(0) @binding(2) var<storage, read_write> v: array<f32>;
@@ -30,6 +30,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let kv_head = index % kv_heads;
     let group = heads / kv_heads;
     let scale = bitcast<f32>(info[5]);
+    let cap = bitcast<f32>(info[6]);
     let position = spans[token * 5u + 4u];
     let query_end = u32(spans[token * 5u + 3u]);
     let row = (token * kv_heads + kv_head) * dim;
@@ -54,10 +55,11 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
                     s += q[base + d] * own_key[d];
                     dp += dout[base + d] * own_value[d];
                 }
-                var p = exp(s * scale - lse[query * heads + head]);
+                let capped = softcap(s * scale, cap);
+                var p = exp(capped.x - lse[query * heads + head]);
                 if info[4] > 0u && spans[query * 5u + 4u] - position >= i32(info[4]) { p = 0.0; }
                 probs[i] = p;
-                dscores[i] = p * (dp - delta[query * heads + head]) * scale;
+                dscores[i] = p * (dp - delta[query * heads + head]) * capped.y * scale;
             }
             workgroupBarrier();
             for (var slot = 0u; slot < 4u; slot++) {

@@ -1,5 +1,5 @@
 // Gradient of attention by q, and delta = sum(dout * out) for the key side; one workgroup a (query, head).
-// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale
+// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale, bits of the cap on scores (0: none)
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> k: array<f32>;
 @group(0) @binding(2) var<storage, read_write> v: array<f32>;
@@ -29,6 +29,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let head = index % heads;
     let kv_head = head / (heads / kv_heads);
     let scale = bitcast<f32>(info[5]);
+    let cap = bitcast<f32>(info[6]);
     let prefix_start = u32(spans[token * 5u]);
     let shared_keys = u32(spans[token * 5u + 1u]) - prefix_start;
     let own_start = u32(spans[token * 5u + 2u]);
@@ -66,7 +67,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
                 s += query[d] * k[base + d];
                 dp += gradient[d] * v[base + d];
             }
-            dscores[j] = exp(s * scale - log_sum) * (dp - total) * scale;
+            let capped = softcap(s * scale, cap);
+            dscores[j] = exp(capped.x - log_sum) * (dp - total) * capped.y * scale;
         }
         workgroupBarrier();
         for (var slot = 0u; slot < 4u; slot++) {

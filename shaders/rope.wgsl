@@ -1,5 +1,6 @@
-// Rotary embedding, half-split pairs (j, j + half); one thread a pair.
-// info: tokens, heads, half of head_dim, 1 to rotate back
+// Rotary embedding, half-split pairs (j, j + half) of the first 2 half channels of a head, the rest as they are; one
+// thread a pair of channels.
+// info: tokens, heads, head_dim, half, 1 to rotate back
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> cosines: array<f32>;
 @group(0) @binding(2) var<storage, read_write> sines: array<f32>;
@@ -12,14 +13,22 @@ const WG = 64u;
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
     let index = (wid.x + wid.y * nwg.x) * WG + tid;
     let heads = info[1];
-    let half = info[2];
-    if index >= info[0] * heads * half { return; }
-    let j = index % half;
-    let token = index / (half * heads);
-    let at = (index / half) * 2u * half + j;
+    let dim = info[2];
+    let half = info[3];
+    let pairs = dim / 2u;
+    if index >= info[0] * heads * pairs { return; }
+    let j = index % pairs;
+    let token = index / (pairs * heads);
+    let head = (index / pairs) * dim;
+    if j >= half {
+        output[head + 2u * j] = x[head + 2u * j];
+        output[head + 2u * j + 1u] = x[head + 2u * j + 1u];
+        return;
+    }
+    let at = head + j;
     let c = cosines[token * half + j];
     var s = sines[token * half + j];
-    if info[3] == 1u { s = -s; }
+    if info[4] == 1u { s = -s; }
     let a = x[at];
     let b = x[at + half];
     output[at] = a * c - b * s;

@@ -9,6 +9,7 @@
 
 pub mod config;
 pub mod data;
+pub mod gguf;
 pub mod insight;
 pub mod kernels;
 pub mod lora;

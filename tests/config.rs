@@ -28,7 +28,7 @@ fn minimal() -> RunDraft {
 /// Every option set to something that is not its default.
 fn full() -> RunDraft {
     typed(
-        "--model m --data d.jsonl --objective cdpo --twin ipo --beta 0.3 --lambda 5 --label-smoothing 0.2 \
+        "--model m --data d.jsonl --objective cdpo --twin ipo --sweep beta=0.1,0.3 --beta 0.3 --lambda 5 --label-smoothing 0.2 \
          --learning-rate 1e-4 --schedule cosine --warmup-steps 7 --weight-decay 0.01 --max-grad-norm 2.5 \
          --epochs 1.5 --batch-pairs 6 --micro-batch-pairs 3 --max-length 512 --rank 4 --alpha 12 \
          --targets v,q --dropout 0.05 --rslora --init-adapter a --eval-data e.jsonl --probe-pairs 8 \
@@ -108,6 +108,7 @@ fn flags_reach_the_configuration() {
         data: "d.jsonl".into(),
         objective: ObjectiveKind::Cdpo,
         twin: Some(ObjectiveKind::Ipo),
+        sweep: Some("beta=0.1,0.3".parse().unwrap()),
         beta: 0.3,
         lambda: 5.0,
         label_smoothing: 0.2,

@@ -17,7 +17,7 @@ use dpop_studio::quant::QuantFormat;
 
 mod common;
 
-const MODELS: [&str; 8] = [
+const MODELS: [&str; 11] = [
     "llama_gqa_untied",
     "llama_rope_yarn",
     "llama_headdim32_bias",
@@ -26,6 +26,9 @@ const MODELS: [&str; 8] = [
     "mistral_swa8",
     "mixtral_4e_top2",
     "qwen3_moe",
+    "phi3",
+    "gemma2",
+    "gemma2_caps",
 ];
 
 fn load(name: &str, device: &Device, options: LoadOptions) -> Model {

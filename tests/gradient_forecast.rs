@@ -252,7 +252,7 @@ fn forecasts_are_held_against_the_next_probe() {
         probe(20, [-1.4, -1.3, -0.9]), // one of two
         forecast(20, [false, false]),  // not checked yet
     ];
-    let calibration = History::of(&events).arms["dpo"].calibration;
+    let calibration = History::of(&events).arms["dpo"].checked.calibration;
     let counted = Calibration { warnings: 3, came_true: 2, quiet: 1, fell_anyway: 1 };
     assert_eq!(calibration, counted);
     assert_eq!(

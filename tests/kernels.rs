@@ -3,7 +3,7 @@
 
 use burn::tensor::{DType, Device, Distribution, FloatDType, Int, Tensor, TensorData};
 use dpop_studio::data::pair::TokenizedPair;
-use dpop_studio::kernels::{self, AttentionSaved, AttentionSpec, Weight, plain};
+use dpop_studio::kernels::{self, Activation, AttentionSaved, AttentionSpec, Weight, plain};
 use dpop_studio::model::layout::{Continuation, PackedBatch};
 
 mod common;
@@ -104,29 +104,55 @@ fn rms_norm_matches() {
 #[test]
 fn rope_matches_and_turns_back() {
     for device in devices() {
-        let x = random([6, 3 * 8], 1, &device);
-        let angles = random([6, 4], 2, &device);
-        let (cos, sin) = (angles.clone().cos(), angles.sin());
-        let y = kernels::rope(x.clone(), &cos, &sin, 3, false);
-        let want = plain::rope(to_f64(&x), to_f64(&cos), to_f64(&sin), 3);
-        close("rope", &values(y.clone()), &values(want), 1e-6);
-        let back = kernels::rope(y, &cos, &sin, 3, true);
-        close("rope back", &values(back), &values(x), 1e-6);
+        // All channels of a head turn, and the first six of eight.
+        for half in [4, 3] {
+            let x = random([6, 3 * 8], 1, &device);
+            let angles = random([6, half], 2, &device);
+            let (cos, sin) = (angles.clone().cos(), angles.sin());
+            let y = kernels::rope(x.clone(), &cos, &sin, 3, false);
+            let want = plain::rope(to_f64(&x), to_f64(&cos), to_f64(&sin), 3);
+            close("rope", &values(y.clone()), &values(want), 1e-6);
+            let back = kernels::rope(y, &cos, &sin, 3, true);
+            close("rope back", &values(back), &values(x), 1e-6);
+        }
     }
 }
 
 #[test]
-fn swiglu_matches() {
+fn columns_are_cut_out() {
     for device in devices() {
-        let (g, u) = (random([5, 33], 1, &device), random([5, 33], 2, &device));
-        let dy = random([5, 33], 3, &device);
-        let want = values(plain::swiglu(to_f64(&g), to_f64(&u)));
-        close("swiglu", &values(kernels::swiglu(&g, &u)), &want, 1e-6);
-        let (dg, du) = kernels::swiglu_backward(g.clone(), u.clone(), dy.clone());
-        let want = numeric(&g, |g| weighted(plain::swiglu(g, to_f64(&u)), &dy));
-        close("swiglu by gate", &values(dg), &want, 2e-6);
-        let want = numeric(&u, |u| weighted(plain::swiglu(to_f64(&g), u), &dy));
-        close("swiglu by up", &values(du), &want, 2e-6);
+        let x = random([5, 11], 1, &device);
+        for range in [0..4, 4..5, 5..11] {
+            let want = values(x.clone().slice([0..5, range.clone()]));
+            close("columns", &values(kernels::columns(&x, range)), &want, 0.0);
+        }
+    }
+}
+
+fn check_gate(g: &Tensor<2>, activation: Activation, device: &Device) {
+    let what = format!("{activation:?}");
+    let [n, f] = g.dims();
+    let (u, dy) = (random([n, f], 2, device), random([n, f], 3, device));
+    let twin = |g, u| plain::gated_activation(g, u, activation);
+    let want = values(twin(to_f64(g), to_f64(&u)));
+    close(&what, &values(kernels::gated_activation(g, &u, activation)), &want, 1e-6);
+    let (dg, du) = kernels::gated_activation_backward(g.clone(), u.clone(), dy.clone(), activation);
+    let want = numeric(g, |g| weighted(twin(g, to_f64(&u)), &dy));
+    close(&format!("{what} by gate"), &values(dg), &want, 2e-6);
+    let want = numeric(&u, |u| weighted(twin(to_f64(g), u), &dy));
+    close(&format!("{what} by up"), &values(du), &want, 2e-6);
+}
+
+#[test]
+fn gated_activations_match() {
+    for device in devices() {
+        for activation in [Activation::Silu, Activation::GeluTanh] {
+            check_gate(&random([5, 33], 1, &device), activation, &device);
+            // Far out, where an exponential would overflow.
+            let far: Tensor<2> =
+                Tensor::from_floats([[-60.0, -12.0, -3.0, 0.0, 3.0, 12.0, 60.0]], &device);
+            check_gate(&far, activation, &device);
+        }
     }
 }
 
@@ -145,10 +171,10 @@ fn spans() -> PackedBatch {
     ])
 }
 
-fn check_attention(device: &Device, window: Option<usize>, tolerance: f64) {
+fn check_attention(device: &Device, window: Option<usize>, softcap: Option<f32>, tolerance: f64) {
     let batch = spans();
     let n = batch.tokens();
-    let spec = AttentionSpec { heads: 4, kv_heads: 2, head_dim: 8, window, scale: 0.3 };
+    let spec = AttentionSpec { heads: 4, kv_heads: 2, head_dim: 8, window, scale: 0.3, softcap };
     let shape = [n, kernels::SPAN_COLUMNS];
     let table = TensorData::new(batch.spans.clone(), shape);
     let spans: Tensor<2, Int> = Tensor::from_data(table, device);
@@ -194,8 +220,11 @@ fn check_attention(device: &Device, window: Option<usize>, tolerance: f64) {
 #[test]
 fn attention_matches() {
     for device in devices() {
-        check_attention(&device, None, 3e-6);
-        check_attention(&device, Some(4), 3e-6);
+        check_attention(&device, None, None, 3e-6);
+        check_attention(&device, Some(4), None, 3e-6);
+        // Scores reach 3: one cap bends all of them, one hardly any.
+        check_attention(&device, None, Some(1.5), 3e-6);
+        check_attention(&device, Some(4), Some(50.0), 3e-6);
     }
 }
 
@@ -205,13 +234,24 @@ fn attention_over_cached_keys_matches() {
     let ids = [1u32; 70];
     // (first row of the sequence, tokens before the new ones, new ones)
     let sequences = [(0, 6, 70), (80, 3, 1), (90, 0, 2)];
-    let new =
-        sequences.map(|(row, position, count)| Continuation { ids: &ids[..count], position, row });
+    let new = sequences.map(|(row, position, count)| Continuation {
+        ids: &ids[..count],
+        position,
+        row,
+        longest: 100,
+    });
     let batch = PackedBatch::continuing(&new);
     let (n, m) = (batch.tokens(), 95);
     for device in devices() {
         for window in [None, Some(4)] {
-            let spec = AttentionSpec { heads: 4, kv_heads: 2, head_dim: 8, window, scale: 0.3 };
+            let spec = AttentionSpec {
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 8,
+                window,
+                scale: 0.3,
+                softcap: None,
+            };
             let table = TensorData::new(batch.spans.clone(), [n, kernels::SPAN_COLUMNS]);
             let spans: Tensor<2, Int> = Tensor::from_data(table, &device);
             let q = random([n, 32], 1, &device);
@@ -224,8 +264,12 @@ fn attention_over_cached_keys_matches() {
             // The same keys as one whole sequence, of which the queries are the end.
             let mut first = 0;
             for (row, position, count) in sequences {
-                let whole =
-                    [Continuation { ids: &[1; 76][..position + count], position: 0, row: 0 }];
+                let whole = [Continuation {
+                    ids: &[1; 76][..position + count],
+                    position: 0,
+                    row: 0,
+                    longest: 100,
+                }];
                 let rows = row..row + position + count;
                 let [k, v] = [&k, &v].map(|t| t.clone().slice([rows.clone(), 0..16]));
                 let own = q.clone().slice([first..first + count, 0..32]);
@@ -241,26 +285,33 @@ fn attention_over_cached_keys_matches() {
     }
 }
 
+fn check_head(device: &Device, softcap: Option<f32>) {
+    let (e, d, v) = (7, 12, 300);
+    let h = random([e, d], 1, device);
+    let w = random([v, d], 2, device);
+    let targets: Vec<i32> = (0..e as i32).map(|i| (i * 37 + 5) % v as i32).collect();
+    let on = |device: &Device| {
+        Tensor::<1, Int>::from_data(TensorData::new(targets.clone(), [e]), device)
+    };
+    let cpu = on(&Device::flex());
+    let twin = |h| plain::head_log_probs(h, to_f64(&w), cpu.clone(), softcap);
+    let want = values(twin(to_f64(&h)));
+    let weight = Weight::from(w.clone());
+    let logps = kernels::head_log_probs(&h, &weight, &on(device), softcap);
+    close("head", &values(logps), &want, 1e-6);
+    let (logps, grads) = kernels::head_log_probs_grad(&h, &weight, &on(device), softcap);
+    close("head with gradient", &values(logps), &want, 1e-6);
+    let numeric = numeric(&h, |h| values(twin(h)).iter().sum());
+    close("head gradient", &values(grads), &numeric, 5e-6);
+}
+
 #[test]
 fn head_matches() {
     for device in devices() {
-        let (e, d, v) = (7, 12, 300);
-        let h = random([e, d], 1, &device);
-        let w = random([v, d], 2, &device);
-        let targets: Vec<i32> = (0..e as i32).map(|i| (i * 37 + 5) % v as i32).collect();
-        let on = |device: &Device| {
-            Tensor::<1, Int>::from_data(TensorData::new(targets.clone(), [e]), device)
-        };
-        let cpu = on(&Device::flex());
-        let want = values(plain::head_log_probs(to_f64(&h), to_f64(&w), cpu.clone()));
-        let weight = Weight::from(w.clone());
-        let logps = kernels::head_log_probs(&h, &weight, &on(&device));
-        close("head", &values(logps), &want, 1e-6);
-        let (logps, grads) = kernels::head_log_probs_grad(&h, &weight, &on(&device));
-        close("head with gradient", &values(logps), &want, 1e-6);
-        let numeric =
-            numeric(&h, |h| values(plain::head_log_probs(h, to_f64(&w), cpu.clone())).iter().sum());
-        close("head gradient", &values(grads), &numeric, 5e-6);
+        // Logits reach 10: one cap bends all of them, one hardly any.
+        for softcap in [None, Some(3.0), Some(30.0)] {
+            check_head(&device, softcap);
+        }
     }
 }
 
@@ -273,8 +324,8 @@ fn head_blocks_join() {
     let w = random([v, d], 2, &device);
     let targets = TensorData::new((0..e as i32).map(|i| i * 399_999).collect::<Vec<_>>(), [e]);
     let targets: Tensor<1, Int> = Tensor::from_data(targets, &device);
-    let want = values(plain::head_log_probs(h.clone(), w.clone(), targets.clone()));
-    let (logps, grads) = kernels::head_log_probs_grad(&h, &Weight::from(w), &targets);
+    let want = values(plain::head_log_probs(h.clone(), w.clone(), targets.clone(), None));
+    let (logps, grads) = kernels::head_log_probs_grad(&h, &Weight::from(w), &targets, None);
     assert_eq!(grads.dims(), [e, d]);
     close("blocks of the head", &values(logps), &want, 1e-5);
 }
@@ -294,6 +345,51 @@ fn scatter_sums_both_entries() {
             .chain((0..4).map(|d| -g[4 + d]))
             .collect();
         close("scatter", &got, &want, 1e-6);
+    }
+}
+
+/// Picking rows and adding them up again are each other's derivatives: `<combine(r), t> = <r, pick(t)>`.
+#[test]
+fn rows_of_many_slots_are_added_to_their_tokens() {
+    // 70 tokens with three of 210 rows each, in an order of their own; one slot of every fifth token is empty.
+    let (tokens, slots, width) = (70usize, 3usize, 33usize);
+    let rows = tokens * slots;
+    let row = |slot: usize| (slot * 89 + 5) % rows;
+    let is_empty = |slot: usize| slot.is_multiple_of(15);
+    let map: Vec<i32> =
+        (0..rows).map(|slot| if is_empty(slot) { -1 } else { row(slot) as i32 }).collect();
+    let mut token_of = vec![None; rows];
+    (0..rows)
+        .filter(|&slot| !is_empty(slot))
+        .for_each(|slot| token_of[row(slot)] = Some(slot / slots));
+    for device in devices() {
+        let x = random([rows, width], 1, &device);
+        let weights: Tensor<1> = random([rows, 1], 2, &device).reshape([rows]);
+        let t = random([tokens, width], 3, &device);
+        let map: Tensor<2, Int> =
+            Tensor::from_data(TensorData::new(map.clone(), [tokens, slots]), &device);
+        let (x_host, weights_host) =
+            (values(x.clone()), values(weights.clone().reshape([rows, 1])));
+        let mut want = vec![0.0; tokens * width];
+        for (row, token) in token_of.iter().enumerate() {
+            let Some(token) = token else { continue };
+            for d in 0..width {
+                want[token * width + d] += weights_host[row] * x_host[row * width + d];
+            }
+        }
+        let got = kernels::combine_rows(x.clone(), weights, &map);
+        close("many slots", &values(got), &want, 1e-5);
+        // The derivative, with weights of 1 as the experts use it.
+        let ones = Tensor::ones([rows], &device);
+        let forward = (kernels::combine_rows(x.clone(), ones, &map) * t.clone()).sum();
+        let used: Vec<i32> = token_of.iter().map(|token| token.unwrap_or(0) as i32).collect();
+        let kept: Vec<f32> = token_of.iter().map(|token| f32::from(token.is_some())).collect();
+        let kept: Tensor<2> = Tensor::from_data(TensorData::new(kept, [rows, 1]), &device);
+        let used: Tensor<1, Int> = Tensor::from_data(TensorData::new(used, [rows]), &device);
+        let backward = (x * kept * t.select(0, used)).sum();
+        let (forward, backward) =
+            (values(forward.reshape([1, 1])), values(backward.reshape([1, 1])));
+        assert!((forward[0] - backward[0]).abs() < 1e-3 * forward[0].abs().max(1.0));
     }
 }
 

@@ -15,7 +15,16 @@ use dpop_studio::train::Trainer;
 
 mod common;
 
-const MODELS: [&str; 4] = ["llama_gqa_untied", "qwen3_qknorm", "qwen2_bias_tied", "mistral_swa8"];
+const MODELS: [&str; 8] = [
+    "llama_gqa_untied",
+    "qwen3_qknorm",
+    "qwen2_bias_tied",
+    "mistral_swa8",
+    "mixtral_4e_top2",
+    "qwen3_moe",
+    "phi3",
+    "gemma2",
+];
 
 struct Counting;
 
@@ -186,18 +195,43 @@ fn the_forecast_is_near_the_peak() {
         let case = Case { pairs: 1, precision, ..stories };
         close(&format!("110M, {}", precision.name()), compare(load, &case));
     }
+    // Few wide experts as in Mixtral, many narrow ones as in Qwen3-MoE.
+    for (experts, chosen, inner) in [(8, 2, 448), (32, 4, 96)] {
+        let change = serde_json::json!({
+            "architectures": ["Qwen3MoeForCausalLM"], "num_experts": experts,
+            "num_experts_per_tok": chosen, "moe_intermediate_size": inner, "norm_topk_prob": true,
+        });
+        let long = Case { prompt: 200, answer: 100, ..stories };
+        for precision in [BasePrecision::F32, BasePrecision::Nf4] {
+            let load = |options| changed([128, 448, 6, 4], &change, options);
+            let what = format!("{chosen} of {experts} experts, {}", precision.name());
+            close(&what, compare(load, &Case { precision, ..long }));
+        }
+    }
 }
 
 /// A model of random weights: hidden and inner size, layers, heads.
-fn random([hidden, inner, layers, heads]: [usize; 4], options: LoadOptions) -> Model {
+fn random(sizes: [usize; 4], options: LoadOptions) -> Model {
+    changed(sizes, &serde_json::json!({}), options)
+}
+
+/// The same with other fields in its config.json.
+fn changed(
+    [hidden, inner, layers, heads]: [usize; 4],
+    change: &serde_json::Value,
+    options: LoadOptions,
+) -> Model {
     let head_dim = hidden / heads;
-    let config = serde_json::json!({
+    let mut config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 32000,
         "hidden_size": hidden, "intermediate_size": inner, "num_hidden_layers": layers,
         "num_attention_heads": heads, "num_key_value_heads": heads, "head_dim": head_dim,
         "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "max_position_embeddings": 1024,
         "tie_word_embeddings": true, "bos_token_id": 1, "eos_token_id": 2, "hidden_act": "silu",
     });
+    for (field, value) in change.as_object().unwrap() {
+        config[field] = value.clone();
+    }
     let config = ModelConfig::parse(&config.to_string(), std::path::Path::new("config.json"));
     Model::random(config.unwrap(), &Device::flex(), options, 0, 0.02).unwrap()
 }

@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 
 mod common;
 
-const MODELS: [&str; 14] = [
+const MODELS: [&str; 18] = [
     "llama_gqa_untied",
     "llama_tied_rope_llama3",
     "llama_rope_linear",
@@ -20,6 +20,10 @@ const MODELS: [&str; 14] = [
     "qwen3_qknorm",
     "mistral_swa8",
     "mistral_noswa",
+    "phi3",
+    "phi3_longrope",
+    "gemma2",
+    "gemma2_caps",
     "mixtral_4e_top2",
     "qwen3_moe",
 ];

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use dpop_studio::config::Target;
 use dpop_studio::lora::peft;
 use dpop_studio::lora::peft::tensor_file::{self, NamedTensor};
+use dpop_studio::lora::{LoraAdapter, LoraConfig};
 use dpop_studio::model::config::ModelConfig;
 use safetensors::SafeTensors;
 use serde_json::{Value, json};
@@ -315,4 +316,38 @@ fn files_that_are_no_adapter_are_refused_with_a_remedy() {
     tensor_file::write(&mut bytes, &named).unwrap();
     fs::write(nan.path().join(peft::TENSOR_FILE), bytes).unwrap();
     assert!(refusal(nan.path()).contains("not finite"));
+}
+
+/// One A for a fused layer, under the names that PEFT finds in the model.
+#[test]
+fn a_fused_layer_is_one_site() {
+    let phi3 = model("phi3");
+    let config = LoraConfig {
+        rank: 2,
+        alpha: 4.0,
+        targets: Target::ALL.to_vec(),
+        dropout: 0.0,
+        rslora: false,
+    };
+    let adapter = LoraAdapter::init(config, &phi3, 1);
+    let folder = tempfile::tempdir().unwrap();
+    peft::save(folder.path(), &adapter, Path::new("m")).unwrap();
+    assert_eq!(peft::load(folder.path(), &phi3).unwrap(), adapter);
+
+    let text = fs::read(folder.path().join(peft::CONFIG_FILE)).unwrap();
+    let written: Value = serde_json::from_slice(&text).unwrap();
+    let names = json!(["qkv_proj", "o_proj", "gate_up_proj", "down_proj"]);
+    assert_eq!(written["target_modules"], names);
+    let tensors = raw_tensors(&folder.path().join(peft::TENSOR_FILE));
+    assert_eq!(tensors.len(), 2 * 2 * 4);
+    let shape = |name: &str| &tensors[&format!("base_model.model.model.layers.1.{name}.weight")].0;
+    // Four heads for queries and two each for keys and values, 16 channels a head.
+    assert_eq!(shape("self_attn.qkv_proj.lora_A"), &[2, 64]);
+    assert_eq!(shape("self_attn.qkv_proj.lora_B"), &[(4 + 2 + 2) * 16, 2]);
+    assert_eq!(shape("mlp.gate_up_proj.lora_B"), &[2 * 160, 2]);
+
+    let wrong = peft::load(folder.path(), &base()).unwrap_err().to_string();
+    assert!(wrong.contains("`qkv_proj`") && wrong.contains("q_proj, up_proj"), "{wrong}");
+    let wrong = peft::load(&adapters()[0], &phi3).unwrap_err().to_string();
+    assert!(wrong.contains("down_proj, gate_up_proj, o_proj, qkv_proj"), "{wrong}");
 }

@@ -1,6 +1,6 @@
 //! Does PEFT, in Python, read an exported adapter and give the same log-probabilities?
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 /// The interpreter of `DPOP_PYTHON`, else `python3`, if it has torch and PEFT.
@@ -24,77 +24,90 @@ fn run(command: &mut Command) -> Output {
     output
 }
 
-#[test]
-fn an_exported_adapter_gives_the_same_log_probabilities_in_peft() {
+/// Trains an adapter on `train`, scores `rows` with it, and asks PEFT for the same.
+fn compare_with_peft(model: &Path, train: &Path, rows: &str, options: &[&str]) {
     let Some(python) = python_with_peft() else {
         eprintln!(
             "SKIPPED: no Python with torch, transformers and peft (set DPOP_PYTHON), PEFT was not asked"
         );
         return;
     };
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let model = root.join("assets/demo/tiny-math-llama");
     let folder = tempfile::tempdir().unwrap();
     let (run_folder, data, printed) = (
         folder.path().join("run"),
         folder.path().join("pairs.jsonl"),
         folder.path().join("logprobs.jsonl"),
     );
-    // A few rows are enough: every adapted layer is in each.
-    let pairs = std::fs::read_to_string(root.join("assets/demo/pairs_eval.jsonl")).unwrap();
-    let rows: String = pairs.lines().take(6).map(|line| format!("{line}\n")).collect();
     std::fs::write(&data, rows).unwrap();
-
     let program = env!("CARGO_BIN_EXE_dpop-studio");
-    let train = root.join("assets/demo/pairs_train.jsonl");
     let mut command = Command::new(program);
-    command
-        .arg("train")
-        .arg("--model")
-        .arg(&model)
-        .arg("--data")
-        .arg(&train)
-        .arg("--run")
-        .arg(&run_folder);
-    command.args([
-        "--twin",
-        "none",
-        "--steps",
-        "6",
-        "--learning-rate",
-        "2e-3",
-        "--rank",
-        "8",
-        "--alpha",
-        "16",
-    ]);
-    command.args([
-        "--targets",
-        "all",
-        "--batch-pairs",
-        "4",
-        "--probe-pairs",
-        "4",
-        "--device",
-        "cpu",
-    ]);
-    run(&mut command);
+    command.arg("train").arg("--model").arg(model).arg("--data").arg(train);
+    command.arg("--run").arg(&run_folder).args(["--device", "cpu", "--twin", "none"]);
+    run(command.args(["--rank", "8", "--alpha", "16", "--batch-pairs", "4"]).args(options));
     let adapter = run_folder.join("adapter");
 
     let mut command = Command::new(program);
-    command
-        .arg("logprobs")
-        .arg("--model")
-        .arg(&model)
-        .arg("--data")
-        .arg(&data)
-        .arg("--adapter")
-        .arg(&adapter);
-    run(command.args(["--device", "cpu"]).arg("--output").arg(&printed));
+    command.arg("logprobs").arg("--model").arg(model).arg("--data").arg(&data);
+    command.arg("--adapter").arg(&adapter).args(["--device", "cpu"]);
+    run(command.arg("--output").arg(&printed));
 
-    let script = root.join("tests/peft_roundtrip.py");
-    let output = run(Command::new(python).arg(script).args([&adapter, &model, &data, &printed]));
+    let script = root().join("tests/peft_roundtrip.py");
+    let output = run(Command::new(python).arg(script).args([&adapter, model, &data, &printed]));
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(said.contains("max |PEFT - ours|"), "the script compared nothing: {said}");
-    println!("{said}");
+    println!("{}: {said}", model.display());
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).to_path_buf()
+}
+
+#[test]
+fn an_exported_adapter_gives_the_same_log_probabilities_in_peft() {
+    let root = root();
+    // A few rows are enough: every adapted layer is in each.
+    let pairs = std::fs::read_to_string(root.join("assets/demo/pairs_eval.jsonl")).unwrap();
+    let rows: String = pairs.lines().take(6).map(|line| format!("{line}\n")).collect();
+    compare_with_peft(
+        &root.join("assets/demo/tiny-math-llama"),
+        &root.join("assets/demo/pairs_train.jsonl"),
+        &rows,
+        &["--steps", "6", "--learning-rate", "2e-3", "--targets", "all", "--probe-pairs", "4"],
+    );
+}
+
+/// Pairs as token ids; both sides of the last ones are longer than 20 tokens, of the others shorter.
+fn id_pairs() -> String {
+    let ids = |n: usize, salt: usize| -> Vec<usize> {
+        (0..n).map(|i| (i * 37 + salt * 101) % 500 + 3).collect()
+    };
+    let row = |row: usize| {
+        let long = if row >= 4 { 12 } else { 0 };
+        serde_json::json!({
+            "prompt_input_ids": ids(5 + long, row),
+            "chosen_input_ids": ids(9, row + 20),
+            "rejected_input_ids": ids(7, row + 40),
+        })
+    };
+    (0..8).map(|i| format!("{}\n", row(i))).collect()
+}
+
+#[test]
+fn adapters_of_phi_and_gemma_are_pefts() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = folder.path().join("train.jsonl");
+    std::fs::write(&train, id_pairs()).unwrap();
+    let options = ["--steps", "8", "--learning-rate", "1e-2", "--eval-fraction", "0"];
+    // Of Phi-3, the fused layers alone as well: PEFT must find them by their own names.
+    for (name, targets) in [
+        ("phi3", "all"),
+        ("phi3_longrope", "q,k,v"),
+        ("phi3", "gate,up"),
+        ("gemma2", "all"),
+        ("gemma2_caps", "q,v"),
+    ] {
+        let model = root().join("tests/fixtures/models").join(name);
+        let options: Vec<&str> = options.into_iter().chain(["--targets", targets]).collect();
+        compare_with_peft(&model, &train, &id_pairs(), &options);
+    }
 }

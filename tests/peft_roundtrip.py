@@ -40,8 +40,9 @@ def token_logps(model, prompt: list[int], completion: list[int]) -> torch.Tensor
 def main() -> int:
     adapter, folder, data, printed = sys.argv[1:5]
     tolerance = float(sys.argv[5]) if len(sys.argv) > 5 else 1e-3
-    # The tokenizer file itself: no model-specific Python class stands between.
-    tokenizer = PreTrainedTokenizerFast(tokenizer_file=os.path.join(folder, "tokenizer.json"))
+    # The tokenizer file itself: no model-specific Python class stands between. Rows of ids need none.
+    path = os.path.join(folder, "tokenizer.json")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=path) if os.path.exists(path) else None
     base = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     with open(data, encoding="utf-8") as file:
         rows = [json.loads(line) for line in file if line.strip()]

@@ -10,7 +10,7 @@ use dpop_studio::model::PairScore;
 use dpop_studio::run::events;
 use dpop_studio::run::probe_records::{ProbeRecords, standing};
 use dpop_studio::train::event::Event;
-use program::{demo_model, program, run, train};
+use program::{demo_model, demo_pairs, program, run, train};
 
 fn recorded(path: &Path, more: &[&str]) -> ProbeRecords {
     let ran = run(train(path, more));
@@ -36,6 +36,17 @@ fn every_token_is_there_and_adds_up_to_the_events() {
         assert_eq!(pair.chosen.ids[..first], pair.rejected.ids[..first]);
         assert_ne!(pair.chosen.ids[first], pair.rejected.ids[first]);
         assert!(pair.distance.edits > 0 && pair.distance.normalised < 0.2);
+    }
+    // CHES is what `inspect --forecast` says of the same rows.
+    let mut inspect = program(["inspect", "--forecast", "--json", "--device", "cpu", "--data"]);
+    inspect.arg(demo_pairs()).arg("--model").arg(demo_model());
+    let inspected: serde_json::Value = serde_json::from_str(&run(inspect).stdout).unwrap();
+    for pair in records.pairs() {
+        let scored = inspected["forecast"]["pairs"].as_array().unwrap().iter();
+        let scored = scored.filter(|scored| scored["row"] == pair.row).next().unwrap();
+        // Another batch, another order of additions.
+        let (own, other) = (pair.ches.unwrap(), scored["ches"].as_f64().unwrap());
+        assert!((own - other).abs() < 1e-3 * own.abs().max(1.0), "{own} and {other}");
     }
 
     let reference = records.reference().unwrap();

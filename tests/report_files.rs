@@ -170,7 +170,7 @@ fn the_page_needs_nothing_else_and_says_everything() {
     ] {
         assert!(html.contains(needle), "{what} is missing");
     }
-    assert_eq!(html.matches("<svg").count(), 7);
+    assert_eq!(html.matches("<svg").count(), 9);
     // Two prompts, each with the base model and three steps; DPOP says what the base model says.
     assert_eq!(html.matches("<tr><th>Base model</th>").count(), 2);
     assert_eq!(html.matches("<tr><th>100</th><td>").count(), 2);

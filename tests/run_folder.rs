@@ -19,6 +19,7 @@ fn config() -> RunConfig {
         data: "/data/pairs.jsonl".into(),
         objective: ObjectiveKind::Dpop,
         twin: Some(ObjectiveKind::Dpo),
+        sweep: None,
         beta: 0.1,
         lambda: 50.0,
         label_smoothing: 0.0,
@@ -56,8 +57,13 @@ fn config() -> RunConfig {
 }
 
 fn record() -> RunRecord {
-    let inputs =
-        Inputs { model: "aa".into(), tokenizer: "tt".into(), data: "bb".into(), eval_data: None };
+    let inputs = Inputs {
+        model: "aa".into(),
+        model_format: Some("GPTQ 4-bit".into()),
+        tokenizer: "tt".into(),
+        data: "bb".into(),
+        eval_data: None,
+    };
     let device = DeviceRecord {
         name: "CPU".into(),
         kind: "cpu".into(),

@@ -50,7 +50,7 @@ fn streamed_is_resident_to_the_bit() {
     let mut devices = vec![Device::flex()];
     devices.extend(common::gpu());
     for device in devices {
-        for name in ["llama_gqa_untied", "qwen3_qknorm", "llama_bf16"] {
+        for name in ["llama_gqa_untied", "qwen3_qknorm", "llama_bf16", "mixtral_4e_top2"] {
             let folder = common::fixture(&format!("models/{name}"));
             for format in
                 [None, Some(QuantFormat::Bf16), Some(QuantFormat::Int8), Some(QuantFormat::Nf4)]
@@ -82,9 +82,11 @@ fn a_recomputed_block_is_the_kept_one_to_the_bit() {
     let mut devices = vec![Device::flex()];
     devices.extend(common::gpu());
     for device in devices {
-        for (name, format) in
-            [("llama_gqa_untied", None), ("qwen3_qknorm", Some(QuantFormat::Int8))]
-        {
+        for (name, format) in [
+            ("llama_gqa_untied", None),
+            ("qwen3_qknorm", Some(QuantFormat::Int8)),
+            ("qwen3_moe", Some(QuantFormat::Nf4)),
+        ] {
             let folder = common::fixture(&format!("models/{name}"));
             let load = |recompute, stream| {
                 let options = LoadOptions { format, recompute, stream, ..LoadOptions::default() };

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Modules with their rank: a module imports only from lower ranks (or from itself).
-const LAYERS: [(&str, usize); 14] = [
+const LAYERS: [(&str, usize); 15] = [
+    ("gguf", 0),
     ("quant", 0),
     ("config", 0),
     ("data", 1),
@@ -28,10 +29,12 @@ const WINDOW_CRATES: [&str; 5] = ["egui", "eframe", "egui_plot", "egui_extras", 
 
 /// Crates that own a device: never in these modules.
 const DEVICE_CRATES: [&str; 5] = ["burn", "burn_backend", "burn_cubecl", "burn_flex", "cubecl"];
-const HOST_MODULES: [&str; 7] = ["config", "data", "loss", "insight", "quant", "report", "ui"];
+const HOST_MODULES: [&str; 8] =
+    ["config", "data", "gguf", "loss", "insight", "quant", "report", "ui"];
 
 /// Where files are opened. A prefix of the path below `src/`.
-const FILE_MODULES: [&str; 12] = [
+const FILE_MODULES: [&str; 13] = [
+    "gguf/",
     "data/source",
     "data/tokenizer",
     "data/template",

@@ -49,8 +49,15 @@ fn trainer(config: &RunConfig, probe: usize, state: Option<TrainState>) -> Train
 
 #[test]
 fn the_first_step_starts_exactly_at_the_reference() {
-    let config = RunConfig { budget: Budget::Steps(5), ..config() };
-    let mut trainer = trainer(&config, 4, None);
+    // Of experts too: reference and policy must send every token the same way.
+    for model in ["llama_gqa_untied", "mixtral_4e_top2", "qwen3_moe"] {
+        let model = common::fixture(&format!("models/{model}"));
+        starts_at_the_reference(&RunConfig { model, budget: Budget::Steps(5), ..config() });
+    }
+}
+
+fn starts_at_the_reference(config: &RunConfig) {
+    let mut trainer = trainer(config, 4, None);
     let mut collector = common::Collector { stop_at: vec![1], ..Default::default() };
     assert_eq!(trainer.run(&mut collector).unwrap(), Outcome::Stopped);
     let Event::Probe { step: 0, pairs, .. } = &collector.events[0] else {

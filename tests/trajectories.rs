@@ -111,7 +111,7 @@ fn the_tie_trajectory_matches_torch() {
     let pairs = common::trajectory_pairs();
     let packed = PackedBatch::new(&pairs);
     let batch = model.upload(&packed);
-    let objective = Objective::from_config(ObjectiveKind::Dpop, &config);
+    let objective = Objective::from_config(&config);
     let half_at_the_tie = |logps: &PairLogps| -> LossOutput {
         let strict = objective.evaluate(logps);
         let tie = logps.chosen == logps.ref_chosen;

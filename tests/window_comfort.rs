@@ -97,7 +97,7 @@ fn forecasts_warnings_and_advice_stand_beneath_the_chart() {
         });
         let forecast: Event = serde_json::from_value(forecast).unwrap();
         say(&mut bench, [forecast, Event::Warning { message: "The log grows.".into() }]);
-        bench.get_by_label_contains("the next update of DPO would lower 3 of 4 chosen answers");
+        bench.get_by_label_contains("on 4 of 4");
         bench.get_by_label("The log grows.");
         picture(&mut bench, &format!("train-notes-{name}"));
     }

@@ -69,6 +69,21 @@ fn models_and_adapters_find_their_fields() {
 }
 
 #[test]
+fn a_gguf_file_is_a_model() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/fixtures/gguf/qwen2_bias_tied/model.gguf");
+    let mut bench = open(USUAL, Theme::Light);
+    hover(&mut bench, Some(&file));
+    bench.get_by_label("Release to train this model");
+    drop_paths(&mut bench, &[&file]);
+    wait(&mut bench, "the model", |state| state.model.ready().is_some_and(|m| m.path == file));
+    bench.get_by_label_contains("(GGUF Q8_0)");
+    let state = bench.state_mut().state();
+    assert_eq!(Path::new(state.form.get("model")), file);
+    assert!(state.form.complaints().iter().all(|complaint| complaint.field != "model"));
+}
+
+#[test]
 fn what_means_nothing_changes_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let picture_file = dir.path().join("photo.png");

@@ -29,8 +29,10 @@ pub enum Command {
     Generate(GenerateArgs),
     /// Say what a preference file holds: rows, schema, skipped rows with reasons, lengths.
     Inspect(InspectArgs),
-    /// Write a run as one HTML page: charts, collapse, final figures, settings.
+    /// Write a run as one HTML page (charts, collapse, final figures, settings) or as TensorBoard event files.
     Report(ReportArgs),
+    /// Write the adapter of any arm of a run, in PEFT's format, into a folder of its own.
+    Export(ExportArgs),
     /// Say what a run's record tells: where likelihood was lost, whether forecasts came true, what to try next.
     Review(ReviewArgs),
     /// Forecast the memory of a run: what it needs by part, whether it fits, and what would make it fit.
@@ -74,7 +76,7 @@ pub struct PlanArgs {
 
 #[derive(Debug, Args)]
 pub struct LogprobsArgs {
-    /// Folder of the base model.
+    /// Folder of the base model, or a .gguf file.
     #[arg(long, value_name = "DIR")]
     pub model: PathBuf,
     /// Preference file.
@@ -172,7 +174,7 @@ pub struct InspectArgs {
     /// Preference file.
     #[arg(long, value_name = "FILE")]
     pub data: PathBuf,
-    /// Folder of the base model, whose tokenizer gives lengths in tokens.
+    /// Folder of the base model or a .gguf file, whose tokenizer gives lengths in tokens.
     #[arg(long, value_name = "DIR")]
     pub model: Option<PathBuf>,
     /// How the base weights are stored on the device that scores the forecast.
@@ -230,7 +232,23 @@ pub struct ReportArgs {
     #[arg(long, value_name = "DIR")]
     pub run: PathBuf,
     /// The page to write; a file of this name is replaced.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present = "tensorboard")]
+    pub output: Option<PathBuf>,
+    /// Write TensorBoard event files below this folder, one folder an arm.
+    #[arg(long, value_name = "DIR")]
+    pub tensorboard: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub struct ExportArgs {
+    /// Folder of the run, finished or going on.
+    #[arg(long, value_name = "DIR")]
+    pub run: PathBuf,
+    /// Name of the arm, as in the run's charts and checkpoints: `dpo`, `dpop-lambda-5`, ..
+    #[arg(long, value_name = "NAME")]
+    pub arm: String,
+    /// The folder to make.
+    #[arg(long, value_name = "DIR")]
     pub output: PathBuf,
 }
 

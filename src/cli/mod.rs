@@ -4,6 +4,7 @@
 
 mod args;
 mod devices;
+mod export;
 mod forecast_text;
 mod generate;
 mod inspect;
@@ -48,6 +49,7 @@ pub fn main(window: Option<OpenWindow>) -> ExitCode {
         Some(Command::Generate(args)) => generate::run(&args).map(|()| 0),
         Some(Command::Inspect(args)) => inspect::run(&args).map(|()| 0),
         Some(Command::Report(args)) => report::run(&args).map(|()| 0),
+        Some(Command::Export(args)) => export::run(&args).map(|()| 0),
         Some(Command::Review(args)) => review::run(&args).map(|()| 0),
         Some(Command::Plan(args)) => plan::run(&args).map(|()| 0),
         Some(Command::Devices(args)) => devices::run(&args).map(|()| 0),

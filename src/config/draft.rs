@@ -135,6 +135,9 @@ pub struct RunDraft {
     #[arg(long, value_name = "NAME|none", help = help("twin"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub twin: Option<Twin>,
+    #[arg(long, value_name = "NAME=F,F,..|none", help = help("sweep"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sweep: Option<String>,
     #[arg(long, value_name = "F", allow_negative_numbers = true, help = help("beta"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub beta: Option<f64>,
@@ -296,6 +299,7 @@ impl RunDraft {
             data: self.data.or(other.data),
             objective: self.objective.or(other.objective),
             twin: self.twin.or(other.twin),
+            sweep: self.sweep.or(other.sweep),
             beta: self.beta.or(other.beta),
             lambda: self.lambda.or(other.lambda),
             label_smoothing: self.label_smoothing.or(other.label_smoothing),

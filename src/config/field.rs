@@ -120,9 +120,9 @@ pub const FIELDS: &[Field] = &[
         "--model",
         "Model",
         "",
-        "Folder of the base model, as downloaded from Hugging Face",
+        "Folder of the base model, as downloaded from Hugging Face, or a .gguf file",
     )
-    .remedy("Choose a folder with config.json, tokenizer.json and *.safetensors"),
+    .remedy("Choose a folder with config.json, tokenizer.json and *.safetensors, or a .gguf file"),
     option(
         Card::Model,
         "device",
@@ -230,6 +230,15 @@ pub const FIELDS: &[Field] = &[
         "The loss trained beside it on the same batches, for comparison; none for no twin",
     )
     .remedy("Choose another objective for the twin, or none"),
+    option(
+        Card::Method,
+        "sweep",
+        "--sweep",
+        "Sweep",
+        "",
+        "One arm for each value, such as lambda=1,5,50 or beta=0.1,0.3; the arm of --lambda or --beta is kept; or none",
+    )
+    .remedy("The kept arm is the one whose value is that of --lambda or --beta"),
     option(
         Card::Method,
         "beta",

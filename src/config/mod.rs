@@ -4,6 +4,7 @@ mod draft;
 mod field;
 mod presets;
 mod stop;
+mod sweep;
 mod validate;
 
 use std::fmt;
@@ -16,6 +17,7 @@ pub use draft::{Complaint, RunDraft, Targets, Twin, defaults};
 pub use field::{Card, FIELDS, Field, Limits, field};
 pub use presets::{Preset, lambda_from_allamo, presets};
 pub use stop::{StopRule, StopRules};
+pub use sweep::{ArmConfig, MOST_VALUES, Sweep, SweepParameter, arm_kind, arm_title};
 
 /// The seven linear layers of a decoder block that can carry an adapter.
 #[derive(
@@ -255,6 +257,9 @@ pub struct RunConfig {
     pub objective: ObjectiveKind,
     /// The arm trained beside the kept one on the same batches; `None` for no twin.
     pub twin: Option<ObjectiveKind>,
+    /// Values of a parameter of the objective, each an arm of its own; the one that equals this configuration's
+    /// `beta` or `lambda` is kept.
+    pub sweep: Option<Sweep>,
     pub beta: f64,
     /// DPOP's lambda: inside beta and inside the sigmoid (arXiv 2402.13228 v2, Eq. 3).
     pub lambda: f64,

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use super::{
-    Budget, Complaint, EvalSource, ObjectiveKind, RunConfig, RunDraft, StopRules, Target, defaults,
-    field,
+    Budget, Complaint, EvalSource, ObjectiveKind, RunConfig, RunDraft, StopRules, Sweep,
+    SweepParameter, Target, defaults, field,
 };
 
 /// Collects complaints while values pass through.
@@ -69,6 +69,7 @@ impl RunDraft {
             data: c.required("data", self.data.as_deref()),
             objective,
             twin: self.twin(objective, c),
+            sweep: self.sweep(objective, c),
             beta: c.real("beta", self.beta.unwrap_or(defaults::BETA)),
             lambda: c.real("lambda", self.lambda.unwrap_or(defaults::LAMBDA)),
             label_smoothing: c
@@ -129,6 +130,37 @@ impl RunDraft {
             c.complain("twin", format!("it is {}, the same as the objective", objective.label()));
         }
         twin
+    }
+
+    /// A sweep must be of a parameter that the objective has, and hold the value of the arm that is kept.
+    fn sweep(&self, objective: ObjectiveKind, c: &mut Check) -> Option<Sweep> {
+        let text = self.sweep.as_deref().unwrap_or_default().trim();
+        if matches!(text, "" | "none") {
+            return None;
+        }
+        let sweep: Sweep = match text.parse() {
+            Ok(sweep) => sweep,
+            Err(problem) => {
+                let problem: String = problem;
+                c.complain("sweep", problem);
+                return None;
+            }
+        };
+        let (name, flag) = (sweep.parameter.name(), sweep.parameter.field().flag);
+        let kept = match sweep.parameter {
+            SweepParameter::Beta => self.beta.unwrap_or(defaults::BETA),
+            SweepParameter::Lambda => self.lambda.unwrap_or(defaults::LAMBDA),
+        };
+        if !sweep.parameter.belongs_to(objective) {
+            c.complain("sweep", format!("{} has no {name}", objective.label()));
+        } else if !sweep.values.contains(&kept) {
+            let list = sweep.values.iter().map(f64::to_string).collect::<Vec<_>>().join(", ");
+            c.complain(
+                "sweep",
+                format!("{flag} is {kept}, which is none of {list}: no arm would be kept"),
+            );
+        }
+        Some(sweep)
     }
 
     fn budget(&self, c: &mut Check) -> Budget {
@@ -241,6 +273,7 @@ impl From<&RunConfig> for RunDraft {
             data: Some(config.data.clone()),
             objective: Some(config.objective),
             twin: Some(super::Twin(config.twin)),
+            sweep: Some(config.sweep.as_ref().map_or_else(|| "none".to_owned(), Sweep::to_string)),
             beta: Some(config.beta),
             lambda: Some(config.lambda),
             label_smoothing: Some(config.label_smoothing),

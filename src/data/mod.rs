@@ -13,6 +13,8 @@ pub mod template;
 pub mod token_ids;
 pub mod token_text;
 pub mod tokenizer;
+mod tokenizer_files;
+mod tokenizer_gguf;
 
 pub use inspect::{InspectReport, inspect};
 pub use pair::{Message, PreferencePair, Skipped, Text, TokenizedPair};

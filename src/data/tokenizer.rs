@@ -8,12 +8,22 @@ use serde_json::Value as Json;
 
 use super::pair::{Message, PreferencePair, Skipped, Text, TokenizedPair};
 use super::source::Dataset;
-use super::template::{ChatTemplate, TemplateError, token_text};
+use super::template::{ChatTemplate, TemplateError};
+use super::tokenizer_files::{eos_ids, find_eos, missing_hint, read_json, read_optional};
+use super::tokenizer_gguf::{Vocabulary, vocabulary};
+use crate::gguf::{self, Gguf, GgufError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum TokenizerError {
     #[error("{} is not a folder; give the folder with config.json, tokenizer.json and the weights", .0.display())]
     NotAFolder(PathBuf),
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
+    #[error(
+        "no tokenizer can be built from {}: {reason}; download tokenizer.json from the original model's page into the \
+         same folder", path.display()
+    )]
+    Vocabulary { path: PathBuf, reason: String },
     #[error("{} has no tokenizer.json{}", folder.display(), hint)]
     Missing { folder: PathBuf, hint: &'static str },
     #[error("cannot read {}: {source}; check its permissions", path.display())]
@@ -56,6 +66,15 @@ pub struct Tokenizer {
     pub(super) byte_level: bool,
 }
 
+/// What a tokenizer is built from.
+struct Files<'a> {
+    /// Of tokenizer.json, for messages.
+    path: &'a Path,
+    bytes: &'a [u8],
+    config: &'a Json,
+    model_config: &'a Json,
+}
+
 /// A dataset as token ids, with what was lost on the way.
 #[derive(Clone, Debug, Default)]
 pub struct TokenizedDataset {
@@ -81,39 +100,65 @@ pub(super) struct Kept {
 
 impl Tokenizer {
     /// Reads `tokenizer.json`, and where present `tokenizer_config.json`, `special_tokens_map.json`,
-    /// `chat_template.jinja`, `generation_config.json` and `config.json`.
-    pub fn open(model_dir: &Path) -> Result<Self, TokenizerError> {
-        if !model_dir.is_dir() {
-            return Err(TokenizerError::NotAFolder(model_dir.to_owned()));
+    /// `chat_template.jinja`, `generation_config.json` and `config.json`, of a model's folder or beside a GGUF file.
+    /// Without tokenizer.json, the vocabulary that a GGUF file carries.
+    pub fn open(model: &Path) -> Result<Self, TokenizerError> {
+        let folder = gguf::folder_of(model);
+        if !folder.is_dir() {
+            return Err(TokenizerError::NotAFolder(folder.to_owned()));
         }
-        let path = model_dir.join("tokenizer.json");
+        let path = folder.join("tokenizer.json");
         let Some(bytes) = read_optional(&path)? else {
-            return Err(TokenizerError::Missing {
-                folder: model_dir.to_owned(),
-                hint: missing_hint(model_dir),
+            return Self::carried(model)?.ok_or_else(|| TokenizerError::Missing {
+                folder: folder.to_owned(),
+                hint: missing_hint(folder),
             });
         };
+        let config = read_json(&folder.join("tokenizer_config.json"))?;
+        let jinja = read_optional(&folder.join("chat_template.jinja"))?;
+        let jinja = jinja.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+        let model_config = read_json(&folder.join("config.json"))?;
+        let files =
+            Files { path: &path, bytes: &bytes, config: &config, model_config: &model_config };
+        Self::build(folder, &files, jinja.as_deref())
+    }
+
+    /// The tokenizer of a GGUF file's own vocabulary; `None` where there is no such file or it has none.
+    fn carried(model: &Path) -> Result<Option<Self>, TokenizerError> {
+        let Some(paths) = gguf::locate(model)? else { return Ok(None) };
+        let file = Gguf::open(&paths)?;
+        let path = file.path();
+        let unusable = |reason| TokenizerError::Vocabulary { path: path.to_owned(), reason };
+        let Some(Vocabulary { tokenizer, config }) = vocabulary(&file).map_err(unusable)? else {
+            return Ok(None);
+        };
+        let bytes = tokenizer.to_string().into_bytes();
+        let rows = file.tensors().get("token_embd.weight").and_then(|tensor| tensor.shape.first());
+        let model_config = serde_json::json!({ "vocab_size": rows });
+        let files = Files { path, bytes: &bytes, config: &config, model_config: &model_config };
+        Self::build(gguf::folder_of(path), &files, None).map(Some)
+    }
+
+    fn build(folder: &Path, files: &Files, jinja: Option<&str>) -> Result<Self, TokenizerError> {
+        let path = files.path.to_owned();
         let invalid = |reason: String| TokenizerError::Invalid { path: path.clone(), reason };
         let mut inner =
-            tokenizers::Tokenizer::from_bytes(&bytes).map_err(|e| invalid(e.to_string()))?;
+            tokenizers::Tokenizer::from_bytes(files.bytes).map_err(|e| invalid(e.to_string()))?;
         // Lengths are decided here, not by what the file was saved with.
         inner.with_truncation(None).map_err(|e| invalid(e.to_string()))?;
         inner.with_padding(None);
-        let config = read_json(&model_dir.join("tokenizer_config.json"))?;
-        let jinja = read_optional(&model_dir.join("chat_template.jinja"))?;
-        let jinja = jinja.map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-        let template = ChatTemplate::from_config(&config, jinja.as_deref())
-            .map_err(|source| TokenizerError::Template { folder: model_dir.to_owned(), source })?;
-        let model_config = read_json(&model_dir.join("config.json"))?;
-        let generation = read_json(&model_dir.join("generation_config.json"))?;
-        let configs = [&generation, &model_config];
-        let (eos_token, eos_id) = find_eos(model_dir, &inner, &config, configs)?;
+        let template = ChatTemplate::from_config(files.config, jinja)
+            .map_err(|source| TokenizerError::Template { folder: folder.to_owned(), source })?;
+        let generation = read_json(&folder.join("generation_config.json"))?;
+        let configs = [&generation, files.model_config];
+        let (eos_token, eos_id) = find_eos(folder, &inner, files.config, configs)?;
         let mut end_ids = vec![eos_id];
         end_ids.extend(configs.into_iter().flat_map(eos_ids).filter(|&id| id != eos_id));
         let vocab = inner.get_vocab(true);
         let vocab_size = vocab.values().max().map_or(0, |id| *id as usize + 1);
-        let byte_level = bytes.windows(11).any(|w| w == b"\"ByteLevel\"");
-        let model_vocab = model_config.get("vocab_size").and_then(Json::as_u64).map(|n| n as usize);
+        let byte_level = files.bytes.windows(11).any(|w| w == b"\"ByteLevel\"");
+        let model_vocab = files.model_config.get("vocab_size").and_then(Json::as_u64);
+        let model_vocab = model_vocab.map(|n| n as usize);
         Ok(Self {
             inner,
             template,
@@ -412,71 +457,4 @@ fn as_plain<'a>(
 /// Each message on its own line or lines, and the answer on the next.
 fn plain_prompt(messages: &[Message]) -> String {
     messages.iter().flat_map(|m| [m.content.as_str(), "\n"]).collect()
-}
-
-/// The EOS token by name, or by id where only the generation settings give it.
-fn find_eos(
-    folder: &Path,
-    inner: &tokenizers::Tokenizer,
-    config: &Json,
-    configs: [&Json; 2],
-) -> Result<(String, u32), TokenizerError> {
-    let special = read_json(&folder.join("special_tokens_map.json"))?;
-    let named =
-        token_text(config.get("eos_token")).or_else(|| token_text(special.get("eos_token")));
-    if let Some(token) = named {
-        let id = inner.token_to_id(token).ok_or_else(|| TokenizerError::UnknownEos {
-            folder: folder.to_owned(),
-            token: token.to_owned(),
-        })?;
-        return Ok((token.to_owned(), id));
-    }
-    configs
-        .into_iter()
-        .filter_map(|config| {
-            let id = *eos_ids(config).first()?;
-            Some((inner.id_to_token(id)?, id))
-        })
-        .next()
-        .ok_or_else(|| TokenizerError::NoEos(folder.to_owned()))
-}
-
-/// `eos_token_id`: one id or a list.
-fn eos_ids(config: &Json) -> Vec<u32> {
-    let id = |id: &Json| id.as_u64().and_then(|id| u32::try_from(id).ok());
-    match config.get("eos_token_id") {
-        Some(Json::Array(ids)) => ids.iter().filter_map(id).collect(),
-        Some(one) => id(one).into_iter().collect(),
-        None => Vec::new(),
-    }
-}
-
-fn missing_hint(folder: &Path) -> &'static str {
-    if folder.join("tokenizer.model").exists() || folder.join("vocab.json").exists() {
-        "; make it from the older files with transformers: \
-         AutoTokenizer.from_pretrained(FOLDER).save_pretrained(FOLDER)"
-    } else {
-        "; download it from the model's page into this folder"
-    }
-}
-
-/// The bytes of a file, `None` where there is none.
-fn read_optional(path: &Path) -> Result<Option<Vec<u8>>, TokenizerError> {
-    match std::fs::read(path) {
-        Ok(bytes) if bytes.starts_with(b"version https://git-lfs") => {
-            Err(TokenizerError::LfsPointer(path.to_owned()))
-        }
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(TokenizerError::Read { path: path.to_owned(), source }),
-    }
-}
-
-/// A JSON file; null where there is none.
-fn read_json(path: &Path) -> Result<Json, TokenizerError> {
-    match read_optional(path)? {
-        None => Ok(Json::Null),
-        Some(bytes) => serde_json::from_slice(&bytes)
-            .map_err(|e| TokenizerError::Invalid { path: path.to_owned(), reason: e.to_string() }),
-    }
 }

@@ -14,8 +14,9 @@ use cubecl::prelude::KernelId;
 use cubecl::server::KernelArguments;
 use cubecl::{CubeCount, CubeDim};
 
+use super::pace::{self, Work};
 use super::shader::{self, Shader, WORKGROUP};
-use super::{AttentionSpec, DecoderOps, QuantSpec};
+use super::{Activation, AttentionSpec, DecoderOps, QuantSpec};
 use crate::quant::QuantFormat;
 
 /// Rows and columns of the output that a workgroup of the quantised products computes.
@@ -99,7 +100,42 @@ fn transposed(tensor: CubeTensor, transpose: bool) -> CubeTensor {
     if transpose { CubeBackend::float_transpose(tensor) } else { tensor }
 }
 
-fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 6] {
+/// `op(a) op(b)`, in as many pieces of `a`'s rows as a short submission needs.
+fn paced_product(a: CubeTensor, b: CubeTensor, ta: bool, tb: bool) -> CubeTensor {
+    let (k, m) = if tb { (dims(&b).1, dims(&b).0) } else { dims(&b) };
+    let row = 2 * (k * m) as u64;
+    if ta {
+        pace::count(&a, Work::Product, row * dims(&a).1 as u64);
+        return product(transposed(a, ta), transposed(b, tb));
+    }
+    in_rows(a, Work::Product, row, |a| product(a, transposed(b.clone(), tb)))
+}
+
+/// `compute` over pieces of `x`'s rows, each counted.
+fn in_rows(
+    x: CubeTensor,
+    work: Work,
+    operations_a_row: u64,
+    compute: impl Fn(CubeTensor) -> CubeTensor,
+) -> CubeTensor {
+    let (rows, width) = dims(&x);
+    let at_once = pace::at_once(work, rows, operations_a_row);
+    let part = |x: CubeTensor, rows: usize| {
+        pace::count(&x, work, rows as u64 * operations_a_row);
+        compute(x)
+    };
+    if at_once >= rows {
+        return part(x, rows);
+    }
+    let parts = (0..rows).step_by(at_once).map(|first| {
+        let range = first..rows.min(first + at_once);
+        let count = range.len();
+        part(into_contiguous(burn_cubecl::kernel::slice(x.clone(), &[range, 0..width])), count)
+    });
+    CubeBackend::float_cat(parts.collect(), 0)
+}
+
+fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 7] {
     [
         tokens as u32,
         spec.heads as u32,
@@ -107,7 +143,21 @@ fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 6] {
         spec.head_dim as u32,
         spec.window.unwrap_or(0) as u32,
         spec.scale.to_bits(),
+        cap_bits(spec.softcap),
     ]
+}
+
+/// The shaders take 0 for no cap.
+fn cap_bits(softcap: Option<f32>) -> u32 {
+    softcap.unwrap_or(0.0).to_bits()
+}
+
+fn activation_info(elements: usize, activation: Activation) -> [u32; 2] {
+    let code = match activation {
+        Activation::Silu => 0,
+        Activation::GeluTanh => 1,
+    };
+    [elements as u32, code]
 }
 
 fn quant_info(n: usize, spec: QuantSpec) -> [u32; 4] {
@@ -123,7 +173,7 @@ fn quant_info(n: usize, spec: QuantSpec) -> [u32; 4] {
 
 impl DecoderOps for CubeBackend {
     fn mm(a: FloatTensor<Self>, b: FloatTensor<Self>, ta: bool, tb: bool) -> FloatTensor<Self> {
-        product(transposed(a, ta), transposed(b, tb))
+        paced_product(a, b, ta, tb)
     }
 
     fn mm_add(
@@ -134,7 +184,7 @@ impl DecoderOps for CubeBackend {
         tb: bool,
         alpha: f32,
     ) -> FloatTensor<Self> {
-        let out = product(transposed(a, ta), transposed(b, tb));
+        let out = paced_product(a, b, ta, tb);
         let out = if alpha == 1.0 { out } else { Self::float_mul_scalar(out, alpha.into()) };
         Self::float_add(acc, out)
     }
@@ -173,32 +223,43 @@ impl DecoderOps for CubeBackend {
         let (n, width) = dims(&x);
         let half = dims(&cos).1;
         let out = new_like(&x, [n, width]);
-        let info = [n as u32, heads as u32, half as u32, u32::from(inverse)];
-        launch(shader::ROPE, per_element(n * heads * half), &[&x, &cos, &sin, &out], &info);
+        let info = [n, heads, width / heads, half, usize::from(inverse)].map(|v| v as u32);
+        launch(shader::ROPE, per_element(n * width / 2), &[&x, &cos, &sin, &out], &info);
         out
     }
 
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn take_columns(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self> {
+        let rows = dims(&x).0;
+        into_contiguous(burn_cubecl::kernel::slice(x, &[0..rows, first..first + count]))
+    }
+
+    fn gate(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
         let [gate, up] = contiguous([gate, up]);
         let (n, f) = dims(&gate);
         let out = new_like(&gate, [n, f]);
-        launch(shader::SWIGLU, per_element(n * f), &[&gate, &up, &out], &[(n * f) as u32]);
+        let info = activation_info(n * f, activation);
+        launch(shader::GATED_ACTIVATION, per_element(n * f), &[&gate, &up, &out], &info);
         out
     }
 
-    fn swiglu_backward(
+    fn gate_backward(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
         dy: FloatTensor<Self>,
+        activation: Activation,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let [gate, up, dy] = contiguous([gate, up, dy]);
         let (n, f) = dims(&gate);
         let (dgate, dup) = (new_like(&gate, [n, f]), new_like(&gate, [n, f]));
         launch(
-            shader::SWIGLU_BACKWARD,
+            shader::GATED_ACTIVATION_BACKWARD,
             per_element(n * f),
             &[&gate, &up, &dy, &dgate, &dup],
-            &[(n * f) as u32],
+            &activation_info(n * f, activation),
         );
         (dgate, dup)
     }
@@ -249,12 +310,13 @@ impl DecoderOps for CubeBackend {
     fn log_prob_rows(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        softcap: Option<f32>,
         gradient: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let [logits, targets] = contiguous([logits, targets]);
         let (rows, vocabulary) = dims(&logits);
         let result = new_like(&logits, [rows, 2]);
-        let info = [rows as u32, vocabulary as u32];
+        let info = [rows as u32, vocabulary as u32, cap_bits(softcap)];
         let buffers = [&logits, &targets, &result];
         launch(shader::HEAD_LOG_PROBS, rows, &buffers, &info);
         if gradient {
@@ -271,17 +333,20 @@ impl DecoderOps for CubeBackend {
         spec: QuantSpec,
         transposed: bool,
     ) -> FloatTensor<Self> {
-        let [x] = contiguous([x]);
-        let n = dims(&x).0;
         let (shader, width) = if transposed {
             (shader::QUANTISED_MATMUL_TRANSPOSED, spec.cols)
         } else {
             (shader::QUANTISED_MATMUL, spec.rows)
         };
-        let out = new_like(&x, [n, width]);
-        let tiles = n.div_ceil(QUANT_TILE) * width.div_ceil(QUANT_TILE);
-        launch(shader, tiles, &[&x, &codes, &scales, &out], &quant_info(n, spec));
-        out
+        let row = 2 * (spec.rows * spec.cols) as u64;
+        let [x] = contiguous([x]);
+        in_rows(x, Work::Decoding, row, |x| {
+            let n = dims(&x).0;
+            let out = new_like(&x, [n, width]);
+            let tiles = n.div_ceil(QUANT_TILE) * width.div_ceil(QUANT_TILE);
+            launch(shader, tiles, &[&x, &codes, &scales, &out], &quant_info(n, spec));
+            out
+        })
     }
 
     fn quantised_rows(

@@ -24,29 +24,36 @@ fn rows(hidden: &Tensor<2>, range: &std::ops::Range<usize>) -> Tensor<2> {
     }
 }
 
-/// Log-probability (nats) of each target; with `gradient` also `onehot(target) - softmax`, in the logits' memory.
+/// Log-probability (nats) of each target; with `gradient` also its derivative by the logits, in their memory.
 fn log_prob_rows(
     logits: Tensor<2>,
     targets: Tensor<1, Int>,
+    softcap: Option<f32>,
     gradient: bool,
 ) -> (Tensor<1>, Tensor<2>) {
     let (logps, dlogits) =
-        Dispatch::log_prob_rows(logits.into_dispatch(), targets.into_dispatch(), gradient);
+        Dispatch::log_prob_rows(logits.into_dispatch(), targets.into_dispatch(), softcap, gradient);
     (wrap(logps), wrap(dlogits))
 }
 
 /// Log-probability of each target under the head: hidden `[E, D]`, weight `[V, D]`, targets `[E]` -> `[E]` (nats).
-pub fn head_log_probs(hidden: &Tensor<2>, weight: &Weight, targets: &Tensor<1, Int>) -> Tensor<1> {
+/// With `softcap` the logits become `cap tanh(logit / cap)` first (Gemma 2).
+pub fn head_log_probs(
+    hidden: &Tensor<2>,
+    weight: &Weight,
+    targets: &Tensor<1, Int>,
+    softcap: Option<f32>,
+) -> Tensor<1> {
     let [entries, _] = hidden.dims();
     let parts = blocks(entries, weight.dims()[0]).map(|range| {
         let logits = weight.forward(&rows(hidden, &range));
-        log_prob_rows(logits, targets.clone().slice([range]), false).0
+        log_prob_rows(logits, targets.clone().slice([range]), softcap, false).0
     });
     Tensor::cat(parts.collect(), 0)
 }
 
 /// [`head_log_probs`] and, in the same pass, each entry's own gradient by its hidden state, `[E, D]`:
-/// `d logp_e / d h_e = W[target_e] - softmax(W h_e) W`.
+/// `d logp_e / d h_e = W[target_e] - softmax(W h_e) W` (without a cap).
 ///
 /// The loss reaches an entry only through one number, so scaling this row by that number later is the whole
 /// backward, and the logits are neither kept nor computed twice.
@@ -54,12 +61,13 @@ pub fn head_log_probs_grad(
     hidden: &Tensor<2>,
     weight: &Weight,
     targets: &Tensor<1, Int>,
+    softcap: Option<f32>,
 ) -> (Tensor<1>, Tensor<2>) {
     let [entries, _] = hidden.dims();
     let parts = blocks(entries, weight.dims()[0]).map(|range| {
         let targets = targets.clone().slice([range.clone()]);
         let logits = weight.forward(&rows(hidden, &range));
-        let (logps, dlogits) = log_prob_rows(logits, targets, true);
+        let (logps, dlogits) = log_prob_rows(logits, targets, softcap, true);
         (logps, weight.backward(&dlogits))
     });
     let (logps, grads): (Vec<_>, Vec<_>) = parts.unzip();

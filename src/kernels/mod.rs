@@ -9,9 +9,12 @@
 mod cpu;
 mod cube;
 mod head;
+pub mod pace;
 pub mod plain;
 mod shader;
 mod weight;
+
+use std::ops::Range;
 
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -35,6 +38,17 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
     /// Factor on `q k^T`.
     pub scale: f32,
+    /// Scores behind the factor become `cap tanh(score / cap)` (Gemma 2).
+    pub softcap: Option<f32>,
+}
+
+/// The activation of a gated MLP's gate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x sigmoid(x)`; with the gate SwiGLU (arXiv 2002.05202).
+    Silu,
+    /// GELU in its tanh form, `x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)))`; with the gate GeGLU.
+    GeluTanh,
 }
 
 /// Columns of the span table (see `model::layout`): which keys a token sees, and which queries see it.
@@ -74,11 +88,17 @@ pub trait DecoderOps: Backend {
         heads: usize,
         inverse: bool,
     ) -> FloatTensor<Self>;
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self>;
-    fn swiglu_backward(
+    fn take_columns(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self>;
+    fn gate(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self>;
+    fn gate_backward(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
         dy: FloatTensor<Self>,
+        activation: Activation,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
     fn packed_attention(
         q: FloatTensor<Self>,
@@ -101,6 +121,7 @@ pub trait DecoderOps: Backend {
     fn log_prob_rows(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        softcap: Option<f32>,
         gradient: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
     fn quantised_mm(
@@ -168,8 +189,9 @@ pub fn rms_norm_backward(x: &Tensor<2>, weight: &Tensor<1>, dy: Tensor<2>, eps: 
     ))
 }
 
-/// Rotary embedding in Hugging Face's half-split form: channel `j` pairs with `j + head_dim / 2`.
-/// x `[N, heads * head_dim]`, cos and sin `[N, head_dim / 2]`. `inverse` rotates back, which is the gradient.
+/// Rotary embedding in Hugging Face's half-split form: channel `j` pairs with `j + half`; channels of a head from
+/// `2 half` on stay as they are. x `[N, heads * head_dim]`, cos and sin `[N, half]`. `inverse` rotates back, which
+/// is the gradient.
 pub fn rope(
     x: Tensor<2>,
     cos: &Tensor<2>,
@@ -186,15 +208,29 @@ pub fn rope(
     ))
 }
 
-/// `silu(gate) * up`, all `[N, F]`.
-pub fn swiglu(gate: &Tensor<2>, up: &Tensor<2>) -> Tensor<2> {
-    wrap(Dispatch::swiglu(gate.clone().into_dispatch(), up.clone().into_dispatch()))
+/// Some columns of x `[N, W]` as a tensor of their own; their gradients are put side by side again.
+pub fn columns(x: &Tensor<2>, range: Range<usize>) -> Tensor<2> {
+    wrap(Dispatch::take_columns(x.clone().into_dispatch(), range.start, range.len()))
 }
 
-/// Gradients of [`swiglu`] by gate and up.
-pub fn swiglu_backward(gate: Tensor<2>, up: Tensor<2>, dy: Tensor<2>) -> (Tensor<2>, Tensor<2>) {
-    let (dgate, dup) =
-        Dispatch::swiglu_backward(gate.into_dispatch(), up.into_dispatch(), dy.into_dispatch());
+/// `activation(gate) * up`, all `[N, F]`.
+pub fn gated_activation(gate: &Tensor<2>, up: &Tensor<2>, activation: Activation) -> Tensor<2> {
+    wrap(Dispatch::gate(gate.clone().into_dispatch(), up.clone().into_dispatch(), activation))
+}
+
+/// Gradients of [`gated_activation`] by gate and up.
+pub fn gated_activation_backward(
+    gate: Tensor<2>,
+    up: Tensor<2>,
+    dy: Tensor<2>,
+    activation: Activation,
+) -> (Tensor<2>, Tensor<2>) {
+    let (dgate, dup) = Dispatch::gate_backward(
+        gate.into_dispatch(),
+        up.into_dispatch(),
+        dy.into_dispatch(),
+        activation,
+    );
     (wrap(dgate), wrap(dup))
 }
 

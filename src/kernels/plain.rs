@@ -4,7 +4,7 @@
 
 use burn::tensor::{Int, Tensor, TensorData, activation};
 
-use super::{AttentionSpec, SPAN_COLUMNS};
+use super::{Activation, AttentionSpec, SPAN_COLUMNS};
 
 /// Twin of [`super::rms_norm`].
 pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
@@ -15,20 +15,42 @@ pub fn rms_norm(x: Tensor<2>, weight: Tensor<1>, eps: f64) -> Tensor<2> {
 /// Twin of [`super::rope`].
 pub fn rope(x: Tensor<2>, cos: Tensor<2>, sin: Tensor<2>, heads: usize) -> Tensor<2> {
     let [n, width] = x.dims();
-    let half = width / heads / 2;
-    let x = x.reshape([n, heads, 2 * half]);
+    let dim = width / heads;
+    let [_, half] = cos.dims();
+    let x = x.reshape([n, heads, dim]);
     let first = x.clone().slice([0..n, 0..heads, 0..half]);
-    let second = x.slice([0..n, 0..heads, half..2 * half]);
+    let second = x.clone().slice([0..n, 0..heads, half..2 * half]);
+    let mut parts = Vec::new();
+    if 2 * half < dim {
+        parts.push(x.slice([0..n, 0..heads, 2 * half..dim]));
+    }
     let cos: Tensor<3> = cos.unsqueeze_dim(1);
     let sin: Tensor<3> = sin.unsqueeze_dim(1);
     let a = first.clone() * cos.clone() - second.clone() * sin.clone();
     let b = second * cos + first * sin;
-    Tensor::cat(vec![a, b], 2).reshape([n, width])
+    parts.splice(0..0, [a, b]);
+    Tensor::cat(parts, 2).reshape([n, width])
 }
 
-/// Twin of [`super::swiglu`].
-pub fn swiglu(gate: Tensor<2>, up: Tensor<2>) -> Tensor<2> {
-    activation::silu(gate) * up
+/// Twin of [`super::gated_activation`].
+pub fn gated_activation(gate: Tensor<2>, up: Tensor<2>, activation: Activation) -> Tensor<2> {
+    let activated = match activation {
+        Activation::Silu => activation::silu(gate),
+        Activation::GeluTanh => {
+            let cube = gate.clone().powi_scalar(3) * 0.044715;
+            let inner = (gate.clone() + cube) * (2.0 / std::f64::consts::PI).sqrt();
+            gate * (inner.tanh() + 1.0) * 0.5
+        }
+    };
+    activated * up
+}
+
+/// `cap tanh(x / cap)`, of scores and of logits.
+fn soft_capped(x: Tensor<2>, cap: Option<f32>) -> Tensor<2> {
+    match cap {
+        Some(cap) => (x / f64::from(cap)).tanh() * f64::from(cap),
+        None => x,
+    }
 }
 
 /// Twin of [`super::attention`] (output alone): dense scores under a dense mask made from `spans`
@@ -66,15 +88,20 @@ pub fn attention(
             t.clone().slice([0..rows, h * d..(h + 1) * d])
         };
         let scores = columns(&q, head).matmul(columns(&k, kv).transpose()) * spec.scale as f64;
-        let scores = scores.mask_fill(hidden.clone(), -1e30);
+        let scores = soft_capped(scores, spec.softcap).mask_fill(hidden.clone(), -1e30);
         activation::softmax(scores, 1).matmul(columns(&v, kv))
     });
     Tensor::cat(heads.collect(), 1)
 }
 
 /// Twin of [`super::head_log_probs`], with the whole logit matrix.
-pub fn head_log_probs(hidden: Tensor<2>, weight: Tensor<2>, targets: Tensor<1, Int>) -> Tensor<1> {
-    let logits = hidden.matmul(weight.transpose());
+pub fn head_log_probs(
+    hidden: Tensor<2>,
+    weight: Tensor<2>,
+    targets: Tensor<1, Int>,
+    softcap: Option<f32>,
+) -> Tensor<1> {
+    let logits = soft_capped(hidden.matmul(weight.transpose()), softcap);
     let logps = activation::log_softmax(logits, 1);
     let [entries, _] = logps.dims();
     logps.gather(1, targets.reshape([entries, 1])).reshape([entries])

@@ -59,7 +59,7 @@ impl LoraAdapter {
         for layer in 0..model.num_layers {
             for linear in model.linears(layer) {
                 let LinearSpec { place, module, output, input, .. } = linear;
-                if !config.targets.contains(&place.target) {
+                if !model.together(place.target).iter().any(|t| config.targets.contains(t)) {
                     continue;
                 }
                 sites.push(Site { layer, place, module, input, output, offset });

@@ -65,10 +65,10 @@ pub enum Objective {
 }
 
 impl Objective {
-    /// The loss `kind` with the parameters of `config` (a run's twin shares them with the kept arm).
-    pub fn from_config(kind: ObjectiveKind, config: &RunConfig) -> Objective {
+    /// The objective of `config` with its parameters. For a run of several arms see [`RunConfig::arms`].
+    pub fn from_config(config: &RunConfig) -> Objective {
         let beta = config.beta;
-        match kind {
+        match config.objective {
             ObjectiveKind::Dpop => Objective::Dpop { beta, lambda: config.lambda },
             ObjectiveKind::Dpo => Objective::Dpo { beta },
             ObjectiveKind::Ipo => Objective::Ipo { beta },

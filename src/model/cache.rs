@@ -73,7 +73,7 @@ impl Cache {
             if rows.length > rows.reserved.len() {
                 return None;
             }
-            placed.push(Continuation { ids, position, row });
+            placed.push(Continuation { ids, position, row, longest: rows.reserved.len() });
             self.places.push((first..first + ids.len(), row + position));
             first += ids.len();
         }

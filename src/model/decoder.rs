@@ -2,17 +2,16 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
-use super::block::{BlockSaved, Context};
+use super::attention::Context;
+use super::block::BlockSaved;
 use super::blocks::{Blocks, Order};
 use super::cache::Cache;
 use super::config::{ModelConfig, Rope};
 use super::error::ModelError;
 use super::layout::{Continuation, PackedBatch, PairEntries};
+use super::norm::Norm;
 use super::updates::{BlockGrads, BlockUpdates};
-use crate::kernels::{
-    SPAN_COLUMNS, Weight, combine_rows, head_log_probs, head_log_probs_grad, rms_norm,
-    rms_norm_backward,
-};
+use crate::kernels::{SPAN_COLUMNS, Weight, combine_rows, head_log_probs, head_log_probs_grad};
 
 /// A Llama-family language model on one device, frozen.
 pub struct Model {
@@ -21,7 +20,7 @@ pub struct Model {
     /// `[V, D]`
     pub(super) embedding: Weight,
     pub(super) blocks: Blocks,
-    pub(super) norm: Tensor<1>,
+    pub(super) norm: Norm,
     /// `[V, D]`; the embedding itself where the two are tied.
     pub(super) head: Weight,
     /// Whether the backward pass computes each block again from its input.
@@ -106,10 +105,11 @@ fn int_tensor<const D: usize>(
     Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
 }
 
-/// Tables of `[N, head_dim / 2]` for the given positions.
-fn rope_tables(rope: &Rope, positions: &[usize]) -> (Vec<f32>, Vec<f32>) {
-    let angles =
-        positions.iter().flat_map(|&p| rope.inv_freq.iter().map(move |&f| f64::from(p as f32 * f)));
+/// Tables of `[N, half]` for the batch's positions.
+fn rope_tables(rope: &Rope, batch: &PackedBatch) -> (Vec<f32>, Vec<f32>) {
+    let angles = batch.positions.iter().zip(&batch.lengths).flat_map(|(&p, &length)| {
+        rope.inv_freq(length).iter().map(move |&f| f64::from(p as f32 * f))
+    });
     let scale = f64::from(rope.attention_scaling);
     angles.map(|a| ((a.cos() * scale) as f32, (a.sin() * scale) as f32)).unzip()
 }
@@ -119,8 +119,8 @@ impl Model {
     pub fn upload(&self, batch: &PackedBatch) -> DeviceBatch {
         let device = &self.device;
         let (n, e) = (batch.tokens(), batch.targets.len());
-        let half = self.config.head_dim / 2;
-        let (cos, sin) = rope_tables(&self.config.rope, &batch.positions);
+        let half = self.config.rope.inv_freq.len();
+        let (cos, sin) = rope_tables(&self.config.rope, batch);
         let context = Context {
             cos: Tensor::from_data(TensorData::new(cos, [n, half]), device),
             sin: Tensor::from_data(TensorData::new(sin, [n, half]), device),
@@ -147,7 +147,10 @@ impl Model {
         mut cache: Option<&mut Cache>,
         mut keep: impl FnMut(BlockSaved),
     ) -> Result<Tensor<2>, ModelError> {
-        let x = self.embedding.rows(&batch.ids); // [N, D]
+        let mut x = self.embedding.rows(&batch.ids); // [N, D]
+        if self.config.embedding_scale != 1.0 {
+            x = x * self.config.embedding_scale;
+        }
         let x = self.blocks.fold(Order::Forward, x, |x, layer, block| {
             let own = updates.map(|all| &all.0[layer]);
             let cache = cache.as_deref_mut().map(|cache| cache.layer(layer));
@@ -178,8 +181,9 @@ impl Model {
         updates: Option<&Updates>,
     ) -> Result<(Tensor<2>, Tensor<1>), ModelError> {
         let x = self.hidden(batch, updates, None, drop)?;
-        let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
-        let logps = head_log_probs(&h, &self.head, &batch.targets);
+        let h = self.norm.forward(&x);
+        let softcap = self.config.logit_softcap;
+        let logps = head_log_probs(&h, &self.head, &batch.targets, softcap);
         Ok((h, logps))
     }
 
@@ -197,10 +201,10 @@ impl Model {
                 Kept::Activations(Box::new(saved))
             });
         })?;
-        let eps = self.config.rms_norm_eps;
-        let h = rms_norm(&x, &self.norm, eps); // [E, D]
-        let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets);
-        let entry_grads = rms_norm_backward(&x, &self.norm, grads, eps);
+        let h = self.norm.forward(&x); // [E, D]
+        let softcap = self.config.logit_softcap;
+        let (logps, grads) = head_log_probs_grad(&h, &self.head, &batch.targets, softcap);
+        let entry_grads = self.norm.backward(&x, grads);
         Ok((logps, Saved { blocks, entry_grads }))
     }
 
@@ -233,13 +237,14 @@ impl Model {
 
     /// Logits `[N, V]` at every token of one plain sequence.
     pub fn logits(&self, ids: &[u32], updates: Option<&Updates>) -> Result<Tensor<2>, ModelError> {
-        let mut packed = PackedBatch::continuing(&[Continuation { ids, position: 0, row: 0 }]);
+        let whole = Continuation { ids, position: 0, row: 0, longest: ids.len() };
+        let mut packed = PackedBatch::continuing(&[whole]);
         packed.entry_rows = (0..ids.len() as i32).collect();
         packed.targets = vec![0; ids.len()];
         self.entry_logits(&packed, updates, None)
     }
 
-    /// Logits `[E, V]` at the batch's entries.
+    /// Logits `[E, V]`, soft-capped where the model does, at the batch's entries.
     pub(super) fn entry_logits(
         &self,
         packed: &PackedBatch,
@@ -247,7 +252,10 @@ impl Model {
         cache: Option<&mut Cache>,
     ) -> Result<Tensor<2>, ModelError> {
         let x = self.hidden(&self.upload(packed), updates, cache, drop)?;
-        let h = rms_norm(&x, &self.norm, self.config.rms_norm_eps);
-        Ok(self.head.forward(&h))
+        let logits = self.head.forward(&self.norm.forward(&x));
+        Ok(match self.config.logit_softcap {
+            Some(cap) => (logits / cap).tanh() * cap,
+            None => logits,
+        })
     }
 }

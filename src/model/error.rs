@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
+use crate::gguf::GgufError;
 use crate::model::config::Architecture;
 
 /// Why a model folder was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ModelError {
-    #[error("{} is not a folder. Choose the folder that holds config.json and the weights.", .dir.display())]
+    #[error("{} is not a folder. Choose the folder that holds config.json and the weights, or a .gguf file.", .dir.display())]
     NotAFolder { dir: PathBuf },
 
     #[error(
@@ -35,6 +36,12 @@ pub enum ModelError {
     Unsupported { path: PathBuf, field: String, found: String, supported: &'static str },
 
     #[error(
+        "{architecture} has {together} in one layer ({module}), which carries one adapter: --targets {asked} \
+         would train a part of it. Name {together} together or not at all."
+    )]
+    PartOfFused { architecture: &'static str, module: String, together: String, asked: String },
+
+    #[error(
         "{} holds no weights: neither model.safetensors nor model.safetensors.index.json. Download the \
          *.safetensors files into it.", .dir.display()
     )]
@@ -47,17 +54,11 @@ pub enum ModelError {
     )]
     PickleOnly { dir: PathBuf, found: String },
 
-    #[error(
-        "{} holds several GGUF files: {names}. Leave the one to train on in the folder, beside tokenizer.json.",
-        .dir.display()
-    )]
-    ManyGguf { dir: PathBuf, names: String },
+    #[error(transparent)]
+    Gguf(#[from] GgufError),
 
-    #[error(
-        "{}: {tensor} is stored in ggml's type {kind}, which cannot be read. Choose a file in F32, F16, BF16, Q8_0, \
-         Q6_K, Q5_K, Q5_0, Q5_1, Q4_K, Q4_0 or Q4_1.", .path.display()
-    )]
-    GgufType { path: PathBuf, tensor: String, kind: u32 },
+    #[error("{} cannot be used: {problem}. Choose another file of this model, or its safetensors.", .path.display())]
+    GgufConfig { path: PathBuf, problem: String },
 
     #[error(
         "{} is a git-LFS pointer, not the file itself. Run `git lfs pull` in the model folder.",
@@ -93,10 +94,23 @@ pub enum ModelError {
     TensorSet { dir: PathBuf, missing: Vec<String>, unused: Vec<String> },
 
     #[error(
-        "The weights in {} are quantised ({tensor}). Choose a copy of the model in F32, F16 or BF16.",
+        "The weights in {} are quantised ({tensor}), and its config.json has no quantization_config that says how. \
+         Take config.json from the same repository as the weights, or choose a copy in F32, F16 or BF16.",
         .dir.display()
     )]
     Quantised { dir: PathBuf, tensor: String },
+
+    #[error(
+        "{tensor} cannot be unpacked: {problem}. Download config.json and the weights again from one repository, or \
+         choose another copy of the model."
+    )]
+    Packed { tensor: String, problem: String },
+
+    #[error(
+        "{tensor} is in {} and again in {}. Leave the files of one model in the folder.",
+        .first.display(), .second.display()
+    )]
+    TensorTwice { tensor: String, first: PathBuf, second: PathBuf },
 
     #[error(
         "{tensor} has the shape {found:?}, but config.json asks for {expected:?}. Take config.json and \

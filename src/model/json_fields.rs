@@ -69,6 +69,15 @@ impl<'a> Fields<'a> {
         self.positive(field)?.ok_or_else(|| self.error(field, "is missing"))
     }
 
+    /// A list of finite numbers.
+    pub fn required_numbers(&self, field: &str) -> Result<Vec<f64>, ModelError> {
+        let numbers = self.typed(field, "a list of numbers", |value| {
+            let finite = |item: &Value| item.as_f64().filter(|x| x.is_finite());
+            value.as_array()?.iter().map(finite).collect()
+        })?;
+        numbers.ok_or_else(|| self.error(field, "is missing"))
+    }
+
     pub fn flag(&self, field: &str) -> Result<Option<bool>, ModelError> {
         self.typed(field, "true or false", Value::as_bool)
     }

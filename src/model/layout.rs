@@ -28,6 +28,8 @@ pub struct PackedBatch {
     pub ids: Vec<i32>,
     /// `[N]`, counted from 0 in each sequence.
     pub positions: Vec<usize>,
+    /// `[N]`: tokens of the longest sequence that the token is part of, which choose LongRoPE's frequencies.
+    pub lengths: Vec<usize>,
     /// `[N, SPAN_COLUMNS]`: prefix start, prefix end, own start, end of the queries that see this token,
     /// position. A token sees so many keys as its position says and its own: those of its prefix, then those from
     /// `own start` on.
@@ -49,6 +51,8 @@ pub struct Continuation<'a> {
     pub position: usize,
     /// The cache's row of the sequence's first token.
     pub row: usize,
+    /// Tokens that the sequence may become: what is rotated once has to fit what comes later.
+    pub longest: usize,
 }
 
 /// Tokens that two answers share at their start.
@@ -68,9 +72,10 @@ impl PackedBatch {
     /// Sequences that go on; the last token of each is an entry, with no target yet.
     pub fn continuing(sequences: &[Continuation<'_>]) -> Self {
         let mut batch = PackedBatch::default();
-        for &Continuation { ids, position, row } in sequences {
+        for &Continuation { ids, position, row, longest } in sequences {
             let end = batch.tokens() + ids.len();
             batch.push_tokens(ids, position, [row, row, row, end]);
+            batch.lengths.resize(end, longest);
             batch.entry_rows.extend(end.checked_sub(1).map(|last| last as i32));
         }
         batch.targets = vec![0; batch.entry_rows.len()];
@@ -101,6 +106,8 @@ impl PackedBatch {
         let tail = &rejected[shared..shared + rejected_inputs];
         self.push_tokens(tail, prefix.len(), [start, prefix_end, chosen_end, row_end]);
         self.map.resize(self.ids.len() * 2, -1);
+        let longest = pair.prompt_ids.len() + chosen.len().max(rejected.len());
+        self.lengths.resize(self.ids.len(), longest);
 
         let unscored = usize::from(pair.prompt_ids.is_empty());
         let prompt = pair.prompt_ids.len();
@@ -176,6 +183,7 @@ mod tests {
         let batch = PackedBatch::new([&pair(&[1, 5], &[7, 8, 9, 2], &[7, 6, 2])]);
         assert_eq!(batch.ids, [1, 5, 7, 8, 9, 6]);
         assert_eq!(batch.positions, [0, 1, 2, 3, 4, 3]);
+        assert_eq!(batch.lengths, [6; 6], "prompt and the longer answer, whole");
         assert_eq!(batch.targets, [7, 8, 9, 2, 6, 2]);
         assert_eq!(batch.entry_rows, [1, 2, 3, 4, 2, 5]);
         let entries = &batch.pairs[0];
@@ -191,11 +199,12 @@ mod tests {
     #[test]
     fn sequences_go_on_in_their_own_rows() {
         let batch = PackedBatch::continuing(&[
-            Continuation { ids: &[7, 8], position: 3, row: 0 },
-            Continuation { ids: &[9], position: 0, row: 10 },
+            Continuation { ids: &[7, 8], position: 3, row: 0, longest: 10 },
+            Continuation { ids: &[9], position: 0, row: 10, longest: 6 },
         ]);
         assert_eq!(batch.ids, [7, 8, 9]);
         assert_eq!(batch.positions, [3, 4, 0]);
+        assert_eq!(batch.lengths, [10, 10, 6]);
         assert_eq!(batch.entry_rows, [1, 2]);
         assert_eq!(batch.spans, [0, 0, 0, 2, 3, 0, 0, 0, 2, 4, 10, 10, 10, 3, 0]);
     }

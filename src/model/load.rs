@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use super::attention::{Qkv, SelfAttention};
 use super::block::Block;
 use super::blocks::Blocks;
 use super::checkpoint::{Checkpoint, HostTensor, Spill, expected_tensors};
@@ -16,7 +17,8 @@ use super::decoder::{Model, PairScore, Updates, pair_scores};
 use super::error::ModelError;
 use super::layout::PackedBatch;
 use super::linear::Linear;
-use super::mlp::{GatedMlp, Mlp};
+use super::mlp::{GateUp, GatedMlp, Mlp};
+use super::norm::Norm;
 use super::place::Place;
 use super::routing::Router;
 use crate::config::{BasePrecision, Target};
@@ -118,14 +120,50 @@ impl<'a> Loader<'a> {
         Ok(Linear { weight, bias })
     }
 
+    fn norm(&self, name: &str) -> Result<Norm, ModelError> {
+        let mut host = (self.source)(&format!("{name}.weight"))?;
+        if self.config.unit_offset_norms {
+            host.values.iter_mut().for_each(|weight| *weight += 1.0);
+        }
+        let shape = [host.values.len()];
+        let weight = Tensor::from_data(TensorData::new(host.values, shape), &self.device);
+        Ok(Norm { weight, eps: self.config.rms_norm_eps })
+    }
+
+    fn attention(&self, layer: usize) -> Result<SelfAttention, ModelError> {
+        let c = &self.config;
+        let linear = |target: Target| self.linear(layer, target);
+        let head_norm = |part: &str| {
+            let name = format!("model.layers.{layer}.self_attn.{part}");
+            c.qk_norm.then(|| self.norm(&name)).transpose()
+        };
+        let qkv = if c.fused_projections {
+            Qkv::Fused(linear(Target::Q)?)
+        } else {
+            Qkv::Apart { q: linear(Target::Q)?, k: linear(Target::K)?, v: linear(Target::V)? }
+        };
+        let spec = AttentionSpec {
+            heads: c.num_heads,
+            kv_heads: c.num_kv_heads,
+            head_dim: c.head_dim,
+            window: c.sliding_window[layer],
+            scale: c.attention_scale,
+            softcap: c.attention_softcap,
+        };
+        let (q_norm, k_norm) = (head_norm("q_norm")?, head_norm("k_norm")?);
+        Ok(SelfAttention { qkv, o: linear(Target::O)?, q_norm, k_norm, spec })
+    }
+
     fn mlp(&self, layer: usize) -> Result<Mlp, ModelError> {
         let unit = |expert: Option<usize>| {
             let linear = |target| self.linear(layer, Place { expert, target });
-            Ok(GatedMlp {
-                gate: linear(Target::Gate)?,
-                up: linear(Target::Up)?,
-                down: linear(Target::Down)?,
-            })
+            let gate_up = if self.config.fused_projections {
+                GateUp::Fused(linear(Target::Gate)?)
+            } else {
+                GateUp::Apart { gate: linear(Target::Gate)?, up: linear(Target::Up)? }
+            };
+            let activation = self.config.activation;
+            Ok::<_, ModelError>(GatedMlp { gate_up, down: linear(Target::Down)?, activation })
         };
         let experts = self.config.experts.as_ref().filter(|experts| experts.layers[layer]);
         let Some(experts) = experts else {
@@ -144,28 +182,15 @@ impl<'a> Loader<'a> {
 
     /// One block on the device.
     pub fn block(&self, layer: usize) -> Result<Block, ModelError> {
-        let c = &self.config;
-        let norm = |part: &str| self.vector(&format!("model.layers.{layer}.{part}.weight"));
-        let linear = |target: Target| self.linear(layer, target);
-        let head_norm = |part: &str| c.qk_norm.then(|| norm(part)).transpose();
+        let norm = |part: &str| self.norm(&format!("model.layers.{layer}.{part}"));
+        let names = self.config.block_norms();
         Ok(Block {
-            input_norm: norm("input_layernorm")?,
-            q: linear(Target::Q)?,
-            k: linear(Target::K)?,
-            v: linear(Target::V)?,
-            o: linear(Target::O)?,
-            q_norm: head_norm("self_attn.q_norm")?,
-            k_norm: head_norm("self_attn.k_norm")?,
-            post_norm: norm("post_attention_layernorm")?,
+            attention_norm: norm(names.attention)?,
+            attention: self.attention(layer)?,
+            attention_out_norm: names.attention_out.map(norm).transpose()?,
+            mlp_norm: norm(names.mlp)?,
             mlp: self.mlp(layer)?,
-            attention: AttentionSpec {
-                heads: c.num_heads,
-                kv_heads: c.num_kv_heads,
-                head_dim: c.head_dim,
-                window: c.sliding_window[layer],
-                scale: 1.0 / (c.head_dim as f32).sqrt(),
-            },
-            eps: c.rms_norm_eps,
+            mlp_out_norm: names.mlp_out.map(norm).transpose()?,
         })
     }
 }
@@ -175,7 +200,7 @@ struct Tables {
     config: ModelConfig,
     device: Device,
     embedding: Weight,
-    norm: Tensor<1>,
+    norm: Norm,
     head: Weight,
     recompute: bool,
 }
@@ -188,7 +213,7 @@ impl Loader<'_> {
     fn tables(&self) -> Result<Tables, ModelError> {
         let format = self.options.format.map(QuantFormat::of_tables);
         let embedding = self.matrix("model.embed_tokens.weight", format)?;
-        let norm = self.vector("model.norm.weight")?;
+        let norm = self.norm("model.norm")?;
         let head = if self.config.tie_word_embeddings {
             embedding.clone()
         } else {
@@ -264,10 +289,11 @@ impl Model {
     ) -> Result<Model, ModelError> {
         let shapes: HashMap<String, Vec<usize>> = expected_tensors(&config).into_iter().collect();
         let counter = Cell::new(seed);
+        let norm_centre = if config.unit_offset_norms { 0.0 } else { 1.0 };
         Model::build(config, device, options, |name| {
             counter.set(counter.get() + 1);
             let shape = shapes.get(name).cloned().unwrap_or_default();
-            let centre = if shape.len() == 1 { 1.0 } else { 0.0 };
+            let centre = if shape.len() == 1 { norm_centre } else { 0.0 };
             let mut rng = Pcg64Mcg::seed_from_u64(counter.get());
             let bound = spread * 3f32.sqrt(); // a uniform distribution of that deviation
             let values =

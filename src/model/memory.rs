@@ -2,7 +2,7 @@
 
 use super::checkpoint::expected_tensors;
 use super::config::ModelConfig;
-use crate::config::Target;
+use super::experts_config::ExpertsConfig;
 use crate::kernels::LOGITS_BLOCK;
 use crate::quant::QuantFormat;
 
@@ -91,6 +91,12 @@ impl WeightBytes {
                 .and_then(|rest| rest.split('.').next())
                 .and_then(|number| number.parse::<usize>().ok());
             let format = match layer {
+                // A router stays in f32.
+                Some(layer)
+                    if name.strip_suffix(".weight") == Some(&config.router_module(layer)) =>
+                {
+                    None
+                }
                 Some(_) => format,
                 None => format.map(QuantFormat::of_tables),
             };
@@ -112,35 +118,86 @@ impl WeightBytes {
 
 /// Bytes of the largest activation, which a kernel sees whole in one binding (weights and logits come in blocks).
 pub fn largest_activation(config: &ModelConfig, size: PassSize) -> u64 {
-    let widest =
-        config.hidden_size.max(config.intermediate_size).max(config.num_heads * config.head_dim);
+    let experts = config.experts.as_ref().map_or(1, |experts| experts.chosen);
+    let queries = config.num_heads * config.head_dim;
+    let (inner, attention) = if config.fused_projections {
+        (2 * config.intermediate_size, queries + 2 * config.num_kv_heads * config.head_dim)
+    } else {
+        (config.intermediate_size, queries)
+    };
+    let widest = (config.hidden_size * experts).max(inner).max(attention);
     FLOAT * (size.tokens * widest).max(size.entries * config.hidden_size) as u64
 }
 
 /// Widths, in floats a token, of what one block keeps and of what it needs in passing.
-struct BlockWidths {
+#[derive(Clone, Copy, Default)]
+struct Widths {
     saved: u64,
     forward: u64,
     backward: u64,
 }
 
-impl BlockWidths {
+impl Widths {
     /// Mirrors `Block::forward` and `Block::backward`.
-    fn of(config: &ModelConfig, rank: usize) -> BlockWidths {
+    fn of_block(config: &ModelConfig, layer: usize, rank: usize) -> Widths {
         let d = config.hidden_size as u64;
-        let f = config.intermediate_size as u64;
         let q = (config.num_heads * config.head_dim) as u64;
         let kv = (config.num_kv_heads * config.head_dim) as u64;
         let heads = config.num_heads as u64;
         let head_norm = if config.qk_norm { q + kv } else { 0 };
-        let low_rank = (Target::ALL.len() * rank) as u64;
-        // x, y; q, k, v, attended, log-sum-exp; gate, up; A x of each layer.
-        let saved = 2 * d + 2 * q + 2 * kv + heads + 2 * f + low_rank + head_norm;
-        // The normed input, the activation and the block's output.
-        let forward = 2 * d + f;
-        // The outer gradient and the normed input beside three of the MLP's width, or beside attention's gradients.
-        let backward = 2 * d + (3 * f).max(2 * (q + kv) + q);
-        BlockWidths { saved, forward, backward }
+        // A x of each layer that has one of its own.
+        let low_rank =
+            |is_mlp| (config.apart().filter(|t| t.is_mlp() == is_mlp).count() * rank) as u64;
+        let mlp = match config.experts.as_ref().filter(|experts| experts.layers[layer]) {
+            Some(experts) => Widths::of_experts(experts, d, low_rank(true)),
+            None => Widths::of_dense(config, low_rank(true)),
+        };
+        // What either half added, and the gradient behind the second norm.
+        let out_norms = if config.out_norms { d } else { 0 };
+        Widths {
+            // x, y; q, k, v, attended, log-sum-exp.
+            saved: 2 * d
+                + 2 * q
+                + 2 * kv
+                + heads
+                + low_rank(false)
+                + head_norm
+                + mlp.saved
+                + 2 * out_norms,
+            // The normed input and the block's output.
+            forward: 2 * d + mlp.forward,
+            // The outer gradient and the normed input beside the MLP's temporaries or attention's gradients.
+            backward: 2 * d + (out_norms + mlp.backward).max(2 * (q + kv) + q),
+        }
+    }
+
+    /// Mirrors `Mlp` with one unit.
+    fn of_dense(config: &ModelConfig, low_rank: u64) -> Widths {
+        let f = config.intermediate_size as u64;
+        // The activation, or a fused layer's output before it is cut in two.
+        let forward = if config.fused_projections { 2 * f } else { f };
+        // Gate and up; the activation's gradient and those of gate and up (which a fused layer joins when the saved
+        // ones are gone).
+        Widths { saved: 2 * f + low_rank, forward, backward: 3 * f }
+    }
+
+    /// Mirrors `Mlp` with a router: every token has `chosen` rows, in the experts it goes to.
+    fn of_experts(experts: &ExpertsConfig, d: u64, low_rank: u64) -> Widths {
+        let (chosen, count) = (experts.chosen as u64, experts.count as u64);
+        let f = experts.intermediate_size as u64;
+        // Tokens (twice), weights (twice) and places of the rows, integers of the device in 64 bits; every
+        // probability on the host.
+        let routing = 7 * chosen + count;
+        // The busiest expert is taken to have twice its part of the rows, but no more than all tokens.
+        let part = |width: u64| (2 * chosen * width).div_ceil(count).min(width);
+        Widths {
+            saved: chosen * (2 * f + low_rank) + routing,
+            // The experts' outputs and their copy in one piece, or one expert's input and activation.
+            forward: chosen * d + (chosen * d).max(part(d + 2 * f)),
+            // The same of their gradients; an expert's gate and up are dropped before the next expert's turn.
+            backward: (part(2 * d + 3 * f) + (chosen * d).saturating_sub(2 * chosen * f))
+                .max((2 * chosen * d).saturating_sub(2 * chosen * f)),
+        }
     }
 }
 
@@ -184,7 +241,9 @@ fn pass(
     let (n, e) = (size.tokens as u64, size.entries as u64);
     let d = config.hidden_size as u64;
     let vocabulary = config.vocab_size as u64;
-    let widths = BlockWidths::of(config, input.rank);
+    let blocks: Vec<_> =
+        (0..config.num_layers).map(|layer| Widths::of_block(config, layer, input.rank)).collect();
+    let most = |width: fn(&Widths) -> u64| blocks.iter().map(width).max().unwrap_or(0);
     let layers = config.num_layers as u64;
     let rows = (LOGITS_BLOCK as u64 / vocabulary.max(1)).clamp(1, e.max(1));
     let logits = FLOAT * rows * vocabulary;
@@ -194,14 +253,14 @@ fn pass(
     let in_block = FLOAT
         * n
         * match (backward, input.recompute) {
-            (false, _) => widths.saved + widths.forward,
-            (true, false) => widths.backward,
-            (true, true) => widths.saved + widths.backward,
+            (false, _) => most(|widths| widths.saved + widths.forward),
+            (true, false) => most(|widths| widths.backward),
+            (true, true) => most(|widths| widths.saved + widths.backward),
         };
     let in_head = head + logits;
     let kept = match (backward, input.recompute) {
         (false, _) => 0,
-        (true, false) => layers * widths.saved,
+        (true, false) => blocks.iter().map(|widths| widths.saved).sum(),
         (true, true) => layers * d,
     };
     let activations = FLOAT * n * (kept + d);

@@ -1,4 +1,4 @@
-//! The second half of a decoder block: a gated MLP, `down(silu(gate x) * up x)`, or several to which a router sends
+//! The second half of a decoder block: a gated MLP, `down(act(gate x) * up x)`, or several to which a router sends
 //! each token.
 
 use burn::tensor::Tensor;
@@ -9,7 +9,7 @@ use super::place::Place;
 use super::routing::{Router, Routing, Share};
 use super::updates::{BackwardPass, ForwardPass};
 use crate::config::Target;
-use crate::kernels::{swiglu, swiglu_backward};
+use crate::kernels::{Activation, columns, gated_activation, gated_activation_backward};
 
 /// The MLP of a block.
 pub struct Mlp {
@@ -18,11 +18,21 @@ pub struct Mlp {
     pub router: Option<Router>,
 }
 
-/// Three linear layers, frozen.
+/// Its linear layers, frozen.
 pub struct GatedMlp {
-    pub gate: Linear,
-    pub up: Linear,
+    pub gate_up: GateUp,
     pub down: Linear,
+    pub activation: Activation,
+}
+
+/// The layers that widen.
+pub enum GateUp {
+    Apart {
+        gate: Linear,
+        up: Linear,
+    },
+    /// One layer whose output is the gate and, behind it, what it gates (Phi-3).
+    Fused(Linear),
 }
 
 /// Activations that the backward pass cannot cheaply recompute.
@@ -35,6 +45,54 @@ pub struct MlpSaved {
 struct GatedSaved {
     gate: Tensor<2>,
     up: Tensor<2>,
+}
+
+impl GatedSaved {
+    fn activated(&self, activation: Activation) -> Tensor<2> {
+        gated_activation(&self.gate, &self.up, activation)
+    }
+}
+
+impl GateUp {
+    /// x `[R, D]` -> the gate and what it gates, both `[R, F]`. `at` gives the place of a target.
+    fn forward(
+        &self,
+        x: &Tensor<2>,
+        at: impl Fn(Target) -> Place,
+        pass: &mut ForwardPass<'_>,
+    ) -> GatedSaved {
+        match self {
+            GateUp::Apart { gate, up } => GatedSaved {
+                gate: pass.linear(at(Target::Gate), gate, x),
+                up: pass.linear(at(Target::Up), up, x),
+            },
+            GateUp::Fused(layer) => {
+                let both = pass.linear(at(Target::Gate), layer, x); // [R, 2 F]
+                let f = both.dims()[1] / 2;
+                GatedSaved { gate: columns(&both, 0..f), up: columns(&both, f..2 * f) }
+            }
+        }
+    }
+
+    /// The gradient by x, given x and the gradients by both outputs.
+    fn backward(
+        &self,
+        x: &Tensor<2>,
+        (dgate, dup): (Tensor<2>, Tensor<2>),
+        at: impl Fn(Target) -> Place,
+        pass: &mut BackwardPass<'_>,
+    ) -> Tensor<2> {
+        match self {
+            GateUp::Apart { gate, up } => {
+                let dx = pass.linear(at(Target::Gate), gate, x, &dgate, None);
+                pass.linear(at(Target::Up), up, x, &dup, Some(dx))
+            }
+            GateUp::Fused(layer) => {
+                let both = Tensor::cat(vec![dgate, dup], 1); // [R, 2 F]
+                pass.linear(at(Target::Gate), layer, x, &both, None)
+            }
+        }
+    }
 }
 
 impl Mlp {
@@ -61,13 +119,12 @@ impl Mlp {
             let mlp = self.unit(&share);
             let place = |target| Place { expert: share.expert, target };
             let rows = share.gather(x); // [R, D]
-            let gate = pass.linear(place(Target::Gate), &mlp.gate, &rows); // [R, F]
-            let up = pass.linear(place(Target::Up), &mlp.up, &rows); // [R, F]
+            let saved = mlp.gate_up.forward(&rows, place, pass);
             // `down` is linear and has no bias where rows are weighed: the weight may go in front of it, where the
             // backward pass finds its derivative without the output.
-            let activated = share.weigh(swiglu(&gate, &up));
+            let activated = share.weigh(saved.activated(mlp.activation));
             outs.push(pass.linear(place(Target::Down), &mlp.down, &activated)); // [R, D]
-            parts.push((share, GatedSaved { gate, up }));
+            parts.push((share, saved));
         }
         Ok((join(outs, routing.as_ref()), MlpSaved { parts, routing }))
     }
@@ -83,21 +140,21 @@ impl Mlp {
         let MlpSaved { parts, routing } = saved;
         let mut dxs = Vec::with_capacity(parts.len());
         let mut dweights = Vec::with_capacity(parts.len());
-        for (share, GatedSaved { gate, up }) in parts {
+        for (share, saved) in parts {
             let mlp = self.unit(&share);
             let place = |target| Place { expert: share.expert, target };
             let (dact, dweight) = {
-                let activated = swiglu(&gate, &up); // [R, F]
+                let activated = saved.activated(mlp.activation); // [R, F]
                 let weighed = share.weigh(activated.clone());
                 let dout = share.gather(dout); // [R, D]
                 let dact = pass.linear(place(Target::Down), &mlp.down, &weighed, &dout, None);
                 share.weigh_backward(activated, dact)
             };
             dweights.extend(dweight);
-            let (dgate, dup) = swiglu_backward(gate, up, dact);
+            let GatedSaved { gate, up } = saved;
+            let both = gated_activation_backward(gate, up, dact, mlp.activation);
             let rows = share.gather(x); // [R, D]
-            let dx = pass.linear(place(Target::Gate), &mlp.gate, &rows, &dgate, None);
-            dxs.push(pass.linear(place(Target::Up), &mlp.up, &rows, &dup, Some(dx)));
+            dxs.push(mlp.gate_up.backward(&rows, both, place, pass));
         }
         let dx = join(dxs, routing.as_ref()); // [N, D]
         match (&self.router, routing) {

@@ -1,5 +1,6 @@
-//! Decoders of the Llama family and mixtures of experts, read from Hugging Face folders.
+//! Decoders of the Llama family, its kin and mixtures of experts, read from Hugging Face folders.
 
+mod attention;
 pub mod block;
 mod blocks;
 pub mod cache;
@@ -15,8 +16,10 @@ pub mod linear;
 mod load;
 pub mod memory;
 pub mod mlp;
+mod norm;
 pub mod place;
 mod rope;
+mod rope_fields;
 pub mod routing;
 pub mod sampling;
 pub mod updates;

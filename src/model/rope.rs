@@ -1,11 +1,11 @@
-//! Frequencies of the rotary embedding: default, linear, llama3 and YaRN.
+//! Frequencies of the rotary embedding: default, linear, llama3, YaRN and LongRoPE.
 //!
 //! Follows transformers' `modeling_rope_utils` (5.23) operation by operation in f32, so that positions far
 //! out see the same angles: `inv_freq` errors are multiplied by the position.
 
 use std::f64::consts::PI;
 
-use super::config::Rope;
+use super::config::{LongRope, Rope};
 
 /// Which frequencies, with the parameters of config.json.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,13 @@ pub(super) enum Scaling {
     },
     /// YaRN (arXiv 2309.00071).
     Yarn(Yarn),
+    /// LongRoPE (arXiv 2402.13753): a divisor for every frequency, another one in long sequences.
+    LongRope {
+        short_factor: Vec<f64>,
+        long_factor: Vec<f64>,
+        original_max: usize,
+        attention_factor: f64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -39,7 +46,7 @@ pub(super) struct Yarn {
     pub truncate: bool,
 }
 
-/// `inv_freq` of length `head_dim / 2` and the attention factor.
+/// `inv_freq` of length `head_dim / 2` and the attention factor; `head_dim` counts the channels that turn.
 pub(super) fn frequencies(head_dim: usize, theta: f64, scaling: &Scaling) -> Rope {
     // theta^(2j / head_dim); the power in f64 so that the f32 result is correctly rounded.
     let powers = (0..head_dim / 2).map(|j| {
@@ -55,11 +62,22 @@ pub(super) fn frequencies(head_dim: usize, theta: f64, scaling: &Scaling) -> Rop
             }))
         }
         Scaling::Yarn(yarn) => yarn_frequencies(head_dim, theta, powers, yarn),
+        Scaling::LongRope { short_factor, long_factor, original_max, attention_factor } => {
+            let divided = |factors: &[f64]| {
+                powers.clone().zip(factors).map(|(p, &factor)| 1.0 / (factor as f32 * p)).collect()
+            };
+            let long = LongRope { beyond: *original_max, inv_freq: divided(long_factor) };
+            Rope {
+                inv_freq: divided(short_factor),
+                attention_scaling: *attention_factor as f32,
+                long: Some(long),
+            }
+        }
     }
 }
 
 fn unscaled(inv_freq: impl Iterator<Item = f32>) -> Rope {
-    Rope { inv_freq: inv_freq.collect(), attention_scaling: 1.0 }
+    Rope { inv_freq: inv_freq.collect(), attention_scaling: 1.0, long: None }
 }
 
 fn llama3(inv_freq: f32, factor: f64, low: f64, high: f64, original_max: f64) -> f32 {
@@ -101,7 +119,7 @@ fn yarn_frequencies(
             interpolation * (1.0 - extrapolated) + (1.0 / power) * extrapolated
         })
         .collect();
-    Rope { inv_freq, attention_scaling: yarn.attention_scaling() as f32 }
+    Rope { inv_freq, attention_scaling: yarn.attention_scaling() as f32, long: None }
 }
 
 impl Yarn {

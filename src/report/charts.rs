@@ -2,8 +2,11 @@
 
 use super::format;
 use super::palette::Ink;
-use super::run_view::{RunView, arm_title};
+use super::run_view::RunView;
 use super::series::{Key, Series, Source};
+use super::trace::{self, Trace};
+use crate::config::arm_title;
+use crate::train::event::ArmInfo;
 
 /// What the main charts measure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -86,9 +89,7 @@ impl Unit {
 #[derive(Clone, Debug)]
 pub struct Curve {
     pub label: String,
-    pub ink: Ink,
-    /// A twin, not the arm that is kept.
-    pub dashed: bool,
+    pub trace: Trace,
     /// Which of the runs drawn together; 0 where there is one.
     pub run: usize,
     pub key: Key,
@@ -147,7 +148,7 @@ struct Small {
     include: &'static [f64],
 }
 
-const SMALL: [Small; 6] = [
+const SMALL: [Small; 8] = [
     Small {
         id: "margin",
         title: "Margin",
@@ -171,9 +172,32 @@ const SMALL: [Small; 6] = [
     },
     Small {
         id: "active",
-        title: "Pairs under the penalty",
+        title: "Penalty on",
         help: "Share of probe pairs whose chosen answer fell below the reference: there DPOP's lambda pulls.",
         metric: "dpop/active",
+        source: Source::Probe,
+        unit: Unit::Share,
+        smooth: false,
+        include: &[0.0, 1.0],
+    },
+    Small {
+        id: "dpo_lowers",
+        title: "DPO would lower",
+        help: "Share of the forecast's held-out pairs whose chosen answer a step of plain DPO on the pair itself would \
+               make less likely, by the exact test with adapter gradients: <gw, gl> > |gw|^2.",
+        metric: "forecast/dpo_lowers",
+        source: Source::Probe,
+        unit: Unit::Share,
+        smooth: false,
+        include: &[0.0, 1.0],
+    },
+    Small {
+        id: "in_band",
+        title: "In the band",
+        help: "Share of the forecast's held-out pairs on which a step of the arm's own loss would neither lower the \
+               chosen answer nor raise the rejected one: its push ratio r lies in the pair's disentanglement band \
+               (arXiv 2604.18239). r is 1 for DPO, 1 + lambda while DPOP's penalty acts. Inspect shows the bands.",
+        metric: "forecast/in_band",
         source: Source::Probe,
         unit: Unit::Share,
         smooth: false,
@@ -216,14 +240,24 @@ pub fn window(values: usize) -> usize {
     (values / 100).max(5)
 }
 
+/// One for every step at which arms collapsed, in the order of the steps.
 fn marks(run: &RunView) -> Vec<Mark> {
-    let mark = |c: &super::run_view::Collapse| Mark {
-        run: 0,
-        step: c.step as f64,
-        text: format!("{} collapses here", arm_title(&c.arm)),
-        sentence: c.message.clone(),
+    let mut steps: Vec<usize> = run.collapses.iter().map(|collapse| collapse.step).collect();
+    steps.sort_unstable();
+    steps.dedup();
+    let mark = |step: usize| {
+        let here = || run.collapses.iter().filter(|collapse| collapse.step == step);
+        let names: Vec<String> = here().map(|collapse| arm_title(&collapse.arm)).collect();
+        let verb = if names.len() == 1 { "collapses" } else { "collapse" };
+        let sentences: Vec<&str> = here().map(|collapse| collapse.message.as_str()).collect();
+        Mark {
+            run: 0,
+            step: step as f64,
+            text: format!("{} {verb} here", names.join(", ")),
+            sentence: sentences.join(" "),
+        }
     };
-    run.collapses.iter().map(mark).collect()
+    steps.into_iter().map(mark).collect()
 }
 
 /// The two main charts: log-likelihood of the chosen and of the rejected answers on the probe.
@@ -258,24 +292,25 @@ fn answer(run: &RunView, answer: &'static str, scale: Scale, smooth: bool) -> Ch
 
 fn answer_curves(run: &RunView, answer: &str, scale: Scale, smooth: bool) -> Vec<Curve> {
     let ink = if answer == "chosen" { Ink::Chosen } else { Ink::Rejected };
-    let curve = |arm: &crate::train::event::ArmInfo| {
+    let curve = |(number, arm): (usize, &ArmInfo)| {
         let key = |metric: String| Key { source: Source::Probe, arm: arm.name.clone(), metric };
         let metric = scale.metric(answer);
         let band = [key(format!("{metric}_p10")), key(format!("{metric}_p90"))];
-        let there = band.iter().all(|key| run.store.series(key).is_some());
+        // The bands of many arms would bury the lines.
+        let banded = arm.kept || !trace::many(run);
+        let there = banded && band.iter().all(|key| run.store.series(key).is_some());
         let key = key(metric);
         let probes = run.store.series(&key).map_or(0, Series::len);
         Curve {
             label: arm_title(&arm.name),
-            ink,
-            dashed: !arm.kept,
+            trace: trace::of_arm(run, number, [ink, ink]),
             run: 0,
             key,
             smooth: smooth.then(|| window(probes)),
             band: there.then_some(band),
         }
     };
-    run.arms.iter().map(curve).collect()
+    run.arms.iter().enumerate().map(curve).collect()
 }
 
 /// The reference's level of an answer; every arm has the same.
@@ -299,16 +334,17 @@ fn least_span(run: &RunView, answer: &str, scale: Scale) -> f64 {
     }
 }
 
-/// The six charts below the main ones.
+/// The charts below the main ones; forecasts only where the run made some.
 pub fn small(run: &RunView) -> Vec<Chart> {
-    SMALL.iter().map(|small| small_chart(run, small)).collect()
+    let forecast =
+        |small: &&Small| !small.metric.starts_with("forecast/") || !run.forecasts.is_empty();
+    SMALL.iter().filter(forecast).map(|small| small_chart(run, small)).collect()
 }
 
 fn small_chart(run: &RunView, small: &Small) -> Chart {
-    let curve = |arm: &crate::train::event::ArmInfo| Curve {
+    let curve = |(number, arm): (usize, &ArmInfo)| Curve {
         label: arm_title(&arm.name),
-        ink: if arm.kept { Ink::Kept } else { Ink::Twin },
-        dashed: !arm.kept,
+        trace: trace::of_arm(run, number, [Ink::Kept, Ink::Twin]),
         run: 0,
         key: Key { source: small.source, arm: arm.name.clone(), metric: small.metric.to_owned() },
         smooth: small.smooth.then(|| window(run.clock.len()).max(9)),
@@ -320,7 +356,7 @@ fn small_chart(run: &RunView, small: &Small) -> Chart {
         help: small.help,
         unit: small.unit,
         measure: "",
-        curves: run.arms.iter().map(curve).collect(),
+        curves: run.arms.iter().enumerate().map(curve).collect(),
         reference: None,
         shade: false,
         include: small.include.to_vec(),
@@ -344,7 +380,9 @@ pub fn compared(
             chart.curves.retain(|curve| shown(number, &curve.key.arm));
             for curve in &mut chart.curves {
                 curve.label = format!("{} {}", letter(number), curve.label);
-                (curve.run, curve.ink) = (number, Ink::Run(number));
+                let arm = run.arms.iter().position(|arm| arm.name == curve.key.arm);
+                curve.trace = trace::among(runs, number, arm.unwrap_or_default());
+                curve.run = number;
             }
             // A mark for every arm of every run would bury the lines; the table has the steps.
             chart.marks.clear();

@@ -3,6 +3,7 @@
 
 pub mod charts;
 pub mod csv;
+pub mod flags;
 pub mod format;
 pub mod notes;
 pub mod page;
@@ -16,6 +17,8 @@ pub mod samples;
 pub mod scene;
 pub mod series;
 pub mod svg;
+pub mod tensorboard;
+pub mod trace;
 
 pub use read::{Skip, read};
 

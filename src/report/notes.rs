@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::run_view::{RunView, arm_title};
+use super::run_view::{Forecast, RunView};
 use super::series::{Series, Source};
-use crate::config::RunConfig;
+use super::trace;
+use crate::config::{RunConfig, arm_title};
 use crate::insight::advice::{Course, advise};
+use crate::insight::gradients::Calibration;
 use crate::train::event::Metrics;
+use crate::train::history::Checked;
 
 /// A sentence, and what kind it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +21,8 @@ pub struct Note {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Forecast,
+    /// What earlier forecasts were worth.
+    Record,
     Advice,
     Warning,
 }
@@ -26,6 +31,7 @@ impl Kind {
     pub fn word(self) -> &'static str {
         match self {
             Kind::Forecast => "Forecast",
+            Kind::Record => "Record",
             Kind::Advice => "Advice",
             Kind::Warning => "Warning",
         }
@@ -37,29 +43,71 @@ const RECENT_UPDATES: usize = 400;
 
 /// What is to be said of a run now; without its configuration there is no advice.
 pub fn notes(run: &RunView, config: Option<&RunConfig>) -> Vec<Note> {
-    let forecasts = run.arms.iter().filter_map(|arm| {
-        let forecast = run.forecasts.get(&arm.name)?;
-        let (falling, all) = (forecast.falling(), forecast.pairs.len());
-        (falling > 0).then(|| Note {
-            kind: Kind::Forecast,
-            text: format!(
-                "At step {} the next update of {} would lower {falling} of {all} chosen answers, \
-                 one of plain DPO {:.0}.",
-                forecast.step,
-                arm_title(&arm.name),
-                forecast.share * all as f64
-            ),
-        })
-    });
-    let warning = |text: &String| Note { kind: Kind::Warning, text: text.clone() };
-    let mut notes: Vec<Note> = forecasts.collect();
+    let mut notes = forecasts(run);
     notes.extend(config.map(|config| advice(run, config)).unwrap_or_default());
+    let warning = |text: &String| Note { kind: Kind::Warning, text: text.clone() };
     notes.extend(run.warnings.iter().rev().take(3).map(warning));
     notes
 }
 
+/// What the newest forecasts say of the kept arm and its twin, and what earlier ones were worth.
+fn forecasts(run: &RunView) -> Vec<Note> {
+    let spoken_of = if trace::many(run) { 1 } else { 2 };
+    let arms: Vec<&str> = run.arms.iter().take(spoken_of).map(|arm| arm.name.as_str()).collect();
+    let kinds: [(&str, Of); 2] = [
+        ("of headings down", |checked| checked.heading),
+        ("of steps on the pair itself", |checked| checked.calibration),
+    ];
+    let records = kinds.into_iter().filter_map(|(kind, of)| record(run, &arms, kind, of));
+    let record = records.collect::<Vec<_>>().join(" ");
+    let note = |kind, text: String| (!text.is_empty()).then_some(Note { kind, text });
+    let forecast = note(Kind::Forecast, heading(run, &arms).unwrap_or_default());
+    [forecast, note(Kind::Record, record)].into_iter().flatten().collect()
+}
+
+/// Where the optimiser is heading; `None` where it is nowhere downwards.
+fn heading(run: &RunView, arms: &[&str]) -> Option<String> {
+    let newest = arms.iter().filter_map(|arm| Some((*arm, run.forecasts.get(*arm)?)));
+    let newest: Vec<_> = newest.collect();
+    let (_, first) = newest.first()?;
+    let down = |(number, (arm, forecast)): (usize, &(&str, &Forecast))| {
+        let all = forecast.pairs.len();
+        if number > 0 {
+            return format!("{} of {all} under {}", forecast.heading_down(), arm_title(arm));
+        }
+        format!(
+            "{} of {all} held-out chosen answers under {}",
+            forecast.heading_down(),
+            arm_title(arm)
+        )
+    };
+    newest.iter().any(|(_, forecast)| forecast.heading_down() > 0).then(|| {
+        let told: Vec<String> = newest.iter().enumerate().map(down).collect();
+        format!("At step {} the optimiser heads down on {}.", first.step, told.join(", on "))
+    })
+}
+
+/// One kind of an arm's forecasts.
+type Of = fn(&Checked) -> Calibration;
+
+/// Which share of one kind of warnings came true in this run; `None` while none could be checked.
+fn record(run: &RunView, arms: &[&str], kind: &str, of: Of) -> Option<String> {
+    let percent = |part: usize, all: usize| (100.0 * part as f64 / all as f64).round();
+    let said = |arm: &&str| {
+        let Calibration { warnings, came_true, quiet, fell_anyway } = of(run.checked.get(*arm)?);
+        let without = match quiet {
+            0 => String::new(),
+            _ => format!(", without a warning {} % fell", percent(fell_anyway, quiet)),
+        };
+        let share = (warnings > 0).then(|| percent(came_true, warnings))?;
+        Some(format!("{} {came_true} of {warnings} ({share} %{without})", arm_title(arm)))
+    };
+    let said: Vec<String> = arms.iter().filter_map(said).collect();
+    (!said.is_empty()).then(|| format!("Warnings {kind} that came true: {}.", said.join(", ")))
+}
+
 fn advice(run: &RunView, config: &RunConfig) -> Vec<Note> {
-    let arm = config.objective.name();
+    let Some(arm) = run.kept().map(|arm| arm.name.as_str()) else { return Vec::new() };
     let probes = rows(run, Source::Probe, arm, usize::MAX);
     let updates = rows(run, Source::Step, arm, RECENT_UPDATES);
     let course = Course {

@@ -14,8 +14,8 @@ pub struct Palette {
     pub twin: u32,
     pub reference: u32,
     pub danger: u32,
-    /// One after the other for runs that are compared.
-    pub runs: [u32; 8],
+    /// One after the other for what has no colour of its own: runs that are compared, arms of a sweep.
+    pub numbered: [u32; 8],
 }
 
 pub const DARK: Palette = Palette {
@@ -30,7 +30,7 @@ pub const DARK: Palette = Palette {
     twin: 0x98A3B8,
     reference: 0x8D99AF,
     danger: 0xFF6B70,
-    runs: [0x5AA2FF, 0xFFA24C, 0x4CC995, 0xE27BD8, 0xE6CF5A, 0x54CFE0, 0xB8A6FF, 0xFF8E7A],
+    numbered: [0x5AA2FF, 0xFFA24C, 0x4CC995, 0xE27BD8, 0xE6CF5A, 0x54CFE0, 0xB8A6FF, 0xFF8E7A],
 };
 
 pub const LIGHT: Palette = Palette {
@@ -45,7 +45,7 @@ pub const LIGHT: Palette = Palette {
     twin: 0x7A869B,
     reference: 0x75819A,
     danger: 0xCF2E3A,
-    runs: [0x1D6AE5, 0xD9690F, 0x15803D, 0xB0309F, 0x8A6D00, 0x0B7A8A, 0x6B4FD8, 0xC2410C],
+    numbered: [0x1D6AE5, 0xD9690F, 0x15803D, 0xB0309F, 0x8A6D00, 0x0B7A8A, 0x6B4FD8, 0xC2410C],
 };
 
 /// The meaning of a line's colour.
@@ -55,8 +55,8 @@ pub enum Ink {
     Rejected,
     Kept,
     Twin,
-    /// The run with this number among those compared.
-    Run(usize),
+    /// The run or arm with this number among those drawn together.
+    Number(usize),
 }
 
 impl Palette {
@@ -66,7 +66,7 @@ impl Palette {
             Ink::Rejected => self.rejected,
             Ink::Kept => self.kept,
             Ink::Twin => self.twin,
-            Ink::Run(number) => self.runs[number % self.runs.len()],
+            Ink::Number(number) => self.numbered[number % self.numbered.len()],
         }
     }
 }

@@ -1,12 +1,14 @@
 //! Charts as a scene: the same lines as in the window, for files.
 
 use super::charts::{Chart, Curve, y_range};
+use super::flags::{FlagRows, rows_for};
 use super::format;
 use super::palette::Palette;
 use super::reduce::{self, Sight};
 use super::ruler::Axis;
 use super::run_view::RunView;
 use super::scene::{Anchor, Paint, Scene, Shape, Words};
+use super::trace::Trace;
 
 /// How charts are drawn into a file.
 #[derive(Clone, Copy, Debug)]
@@ -107,18 +109,18 @@ fn draw_chart(
     (first, last): (bool, bool),
 ) -> f64 {
     let palette = style.palette;
-    header(scene, runs, chart, style, top);
+    let header = header(scene, runs, chart, style, top);
     let width = style.width - LEFT - RIGHT;
     let end = |run: &&RunView| run.ruler(style.axis).x(run.steps.max(run.step).max(1) as f64);
     let end = runs.iter().map(end).fold(1e-6, f64::max);
     let x = (-0.012 * end, 1.012 * end);
     let drawn = reduced(runs, chart, style.axis, x, width as usize);
     let named = style.name_marks && first;
-    let flags = if named { chart.marks.len() as f64 * FLAG_HEIGHT + 6.0 } else { 0.0 };
+    let flags = if named { rows_for(chart.marks.len()) as f64 * FLAG_HEIGHT + 6.0 } else { 0.0 };
     let lines = drawn.iter().flat_map(|d| d.main.iter().chain(&d.raw)).map(|p| p.1);
     let bands = drawn.iter().flat_map(|d| &d.band).flat_map(|p| [p.1, p.2]);
     let y = y_range(chart, lines, bands, (flags / style.height).max(0.08));
-    let frame = Frame { left: LEFT, top: top + 24.0, width, height: style.height, x, y };
+    let frame = Frame { left: LEFT, top: top + header, width, height: style.height, x, y };
     for curve in drawn.iter().rev() {
         draw_band(scene, &frame, curve, palette);
     }
@@ -129,13 +131,14 @@ fn draw_chart(
     for curve in drawn.iter().rev() {
         draw_curve(scene, &frame, curve, palette);
     }
-    for (index, mark) in chart.marks.iter().enumerate() {
+    let mut rows = FlagRows::default();
+    for mark in &chart.marks {
         let Some(run) = runs.get(mark.run) else { continue };
         let x = frame.x_of(run.ruler(style.axis).x(mark.step));
         let line = vec![(x, frame.top), (x, frame.bottom())];
         scene.dashed(line, Paint::faint(palette.danger, 0.8), 1.2, [4.0, 3.0]);
         if named {
-            flag(scene, &frame, x, index, &mark.text, palette);
+            flag(scene, &frame, x, &mut rows, &mark.text, palette);
         }
     }
     if last { x_labels(scene, &frame, style) } else { frame.bottom() + 12.0 }
@@ -167,8 +170,28 @@ fn reduced<'a>(
     chart.curves.iter().filter_map(drawn).collect()
 }
 
-/// Title on the left, line samples with the newest values on the right.
-fn header(scene: &mut Scene, runs: &[&RunView], chart: &Chart, style: &Style<'_>, top: f64) {
+/// Room of a line of the header.
+const HEADER_LINE: f64 = 18.0;
+
+/// An entry of the legend: the sample of a line and what it is.
+struct Entry {
+    text: String,
+    ink: u32,
+    paint: Paint,
+    dash: Option<[f64; 2]>,
+    width: f64,
+}
+
+impl Entry {
+    /// With the sample before the words and the gap behind them.
+    fn room(&self) -> f64 {
+        Words::plain(&self.text, 11.5).width() + 6.0 + 18.0 + 12.0
+    }
+}
+
+/// Title on the left, line samples with the newest values on the right, below the title where they need more room.
+/// Answers how high it is.
+fn header(scene: &mut Scene, runs: &[&RunView], chart: &Chart, style: &Style<'_>, top: f64) -> f64 {
     let palette = style.palette;
     let base = top + 14.0;
     let ink = match chart.id {
@@ -178,38 +201,55 @@ fn header(scene: &mut Scene, runs: &[&RunView], chart: &Chart, style: &Style<'_>
     };
     let title = Words::bold(chart.title, 13.0);
     scene.text((MARGIN, base), Anchor::Start, &title, Paint::solid(ink));
+    let mut left = MARGIN + title.width() + 10.0;
     if !chart.measure.is_empty() {
-        let at = (MARGIN + title.width() + 10.0, base);
         let measure = Words::plain(chart.measure, 11.0);
-        scene.text(at, Anchor::Start, &measure, Paint::solid(palette.faint));
+        scene.text((left, base), Anchor::Start, &measure, Paint::solid(palette.faint));
+        left += measure.width() + 10.0;
     }
-    let mut x = style.width - RIGHT;
-    if let Some(level) = chart.reference {
-        let text = format!("reference {}", chart.unit.value(level));
-        let words = Words::plain(&text, 11.5);
-        scene.text((x, base), Anchor::End, &words, Paint::solid(palette.muted));
-        x -= words.width() + 6.0;
-        let line = vec![(x - 18.0, base - 4.0), (x, base - 4.0)];
-        scene.dashed(line, Paint::solid(palette.reference), 1.4, [2.0, 3.0]);
-        x -= 32.0;
-    }
-    for curve in chart.curves.iter().rev() {
-        let Some((_, value)) = curve.series(runs).and_then(|series| series.last()) else {
-            continue;
-        };
-        let text = format!("{} {}", curve.label, chart.unit.value(value));
-        let words = Words::plain(&text, 11.5);
-        scene.text((x, base), Anchor::End, &words, Paint::solid(palette.text));
-        x -= words.width() + 6.0;
-        let line = vec![(x - 18.0, base - 4.0), (x, base - 4.0)];
-        let paint = Paint::solid(palette.ink(curve.ink));
-        if curve.dashed {
-            scene.dashed(line, paint, 2.0, [5.0, 3.0]);
-        } else {
-            scene.line(line, paint, 2.6);
+    let entries = legend(runs, chart, palette);
+    let needed: f64 = entries.iter().map(Entry::room).sum();
+    let right = style.width - RIGHT;
+    let own_lines = left + needed > right;
+    let (mut x, mut y) =
+        if own_lines { (MARGIN, base + HEADER_LINE) } else { (right - needed + 12.0, base) };
+    let mut bottom = base;
+    for entry in &entries {
+        if own_lines && x > MARGIN && x + entry.room() > right {
+            (x, y) = (MARGIN, y + HEADER_LINE);
         }
-        x -= 30.0;
+        let line = vec![(x, y - 4.0), (x + 18.0, y - 4.0)];
+        match entry.dash {
+            Some(dash) => scene.dashed(line, entry.paint, entry.width, dash),
+            None => scene.line(line, entry.paint, entry.width),
+        }
+        let words = Words::plain(&entry.text, 11.5);
+        scene.text((x + 24.0, y), Anchor::Start, &words, Paint::solid(entry.ink));
+        x += entry.room();
+        bottom = y;
     }
+    bottom - top + 10.0
+}
+
+fn legend(runs: &[&RunView], chart: &Chart, palette: &Palette) -> Vec<Entry> {
+    let entry = |curve: &Curve| {
+        let (_, value) = curve.series(runs)?.last()?;
+        Some(Entry {
+            text: format!("{} {}", curve.label, chart.unit.value(value)),
+            ink: palette.text,
+            paint: Paint::solid(palette.ink(curve.trace.ink)),
+            dash: curve.trace.dashed.then_some([5.0, 3.0]),
+            width: if curve.trace.kept { 2.6 } else { 2.0 },
+        })
+    };
+    let reference = chart.reference.map(|level| Entry {
+        text: format!("reference {}", chart.unit.value(level)),
+        ink: palette.muted,
+        paint: Paint::solid(palette.reference),
+        dash: Some([2.0, 3.0]),
+        width: 1.4,
+    });
+    chart.curves.iter().filter_map(entry).chain(reference).collect()
 }
 
 fn grid(scene: &mut Scene, chart: &Chart, frame: &Frame, palette: &Palette) {
@@ -249,22 +289,24 @@ fn draw_band(scene: &mut Scene, frame: &Frame, drawn: &Drawn<'_>, palette: &Pale
     }
     let upper = drawn.band.iter().map(|p| frame.at((p.0, p.2)));
     let lower = drawn.band.iter().rev().map(|p| frame.at((p.0, p.1)));
-    let alpha = if drawn.curve.dashed { 0.07 } else { 0.13 };
-    let paint = Paint::faint(palette.ink(drawn.curve.ink), alpha);
+    let alpha = if drawn.curve.trace.kept { 0.13 } else { 0.07 };
+    let paint = Paint::faint(palette.ink(drawn.curve.trace.ink), alpha);
     scene.shapes.push(Shape::Area { points: upper.chain(lower).collect(), paint });
 }
 
 fn draw_curve(scene: &mut Scene, frame: &Frame, drawn: &Drawn<'_>, palette: &Palette) {
-    let rgb = palette.ink(drawn.curve.ink);
+    let Trace { ink, dashed, kept } = drawn.curve.trace;
+    let rgb = palette.ink(ink);
     let placed = |points: &[(f64, f64)]| points.iter().map(|p| frame.at(*p)).collect::<Vec<_>>();
     if !drawn.raw.is_empty() {
         scene.line(placed(&drawn.raw), Paint::faint(rgb, 0.28), 1.0);
     }
     let main = placed(&drawn.main);
-    if drawn.curve.dashed {
-        scene.dashed(main, Paint::solid(rgb), 1.8, [7.0, 4.5]);
+    let width = if kept { 2.4 } else { 1.8 };
+    if dashed {
+        scene.dashed(main, Paint::solid(rgb), width, [7.0, 4.5]);
     } else {
-        scene.line(main, Paint::solid(rgb), 2.4);
+        scene.line(main, Paint::solid(rgb), width);
     }
     if let (Some(end), None) = (drawn.main.last(), drawn.curve.smooth) {
         let paint = Paint::solid(rgb);
@@ -272,12 +314,20 @@ fn draw_curve(scene: &mut Scene, frame: &Frame, drawn: &Drawn<'_>, palette: &Pal
     }
 }
 
-fn flag(scene: &mut Scene, frame: &Frame, x: f64, index: usize, text: &str, palette: &Palette) {
+fn flag(
+    scene: &mut Scene,
+    frame: &Frame,
+    x: f64,
+    rows: &mut FlagRows,
+    text: &str,
+    palette: &Palette,
+) {
     let words = Words::bold(text, 11.5);
     let size = (words.width() + 14.0, 20.0);
-    let y = frame.top + 2.0 + index as f64 * FLAG_HEIGHT;
     let fits = x + size.0 <= frame.left + frame.width;
     let left = if fits { x } else { x - size.0 };
+    let Some(row) = rows.place(left, left + size.0) else { return };
+    let y = frame.top + 2.0 + row as f64 * FLAG_HEIGHT;
     let paint = Paint::solid(palette.danger);
     scene.shapes.push(Shape::Rect { min: (left, y), size, radius: 4.0, paint });
     let at = (left + size.0 / 2.0, y + 14.0);

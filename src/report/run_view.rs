@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
 use crate::train::event::{ArmInfo, ArmMetrics, Event, PairGradients, ProbePair};
+use crate::train::history::Checked;
 
 use super::ruler::{Axis, Ruler};
 use super::samples::Samples;
@@ -87,6 +88,22 @@ impl Forecast {
     pub fn falling(&self) -> usize {
         self.pairs.iter().filter(|pair| pair.falls).count()
     }
+
+    /// How many chosen answers the optimiser is heading down on.
+    pub fn heading_down(&self) -> usize {
+        self.pairs.iter().filter(|pair| pair.heading < 0.0).count()
+    }
+
+    /// Share of the pairs whose push ratio lies in their own band; `None` where no pair has both.
+    pub fn in_band(&self) -> Option<f64> {
+        let judged = self.pairs.iter().filter_map(|pair| {
+            let (band, ratio) = (pair.products.band()?, pair.ratio?);
+            Some(band.holds(ratio))
+        });
+        let judged: Vec<bool> = judged.collect();
+        let inside = judged.iter().filter(|inside| **inside).count();
+        (!judged.is_empty()).then(|| inside as f64 / judged.len() as f64)
+    }
 }
 
 /// One run, folded from events.
@@ -114,6 +131,8 @@ pub struct RunView {
     pub collapses: Vec<Collapse>,
     /// By arm.
     pub forecasts: BTreeMap<String, Forecast>,
+    /// What earlier forecasts were worth, by arm.
+    pub checked: BTreeMap<String, Checked>,
     pub warnings: Vec<String>,
     pub last_checkpoint: Option<(usize, PathBuf)>,
     /// Probe pairs by arm, from the newest probe that carried them, and its step.
@@ -138,12 +157,15 @@ impl RunView {
             Event::Probe { step, arms, pairs } => {
                 self.record(Source::Probe, step, &arms);
                 if !pairs.is_empty() {
+                    for (arm, pairs) in &pairs {
+                        self.checked.entry(arm.clone()).or_default().probe(pairs);
+                    }
                     self.pairs = pairs;
                     self.pairs_step = step;
                 }
             }
             Event::Forecast { step, arm, share, pairs, .. } => {
-                self.forecasts.insert(arm, Forecast { step, share, pairs });
+                self.forecast(arm, Forecast { step, share, pairs });
             }
             event @ Event::Sample { .. } => self.samples.apply(event),
             Event::Checkpoint { step, path } => self.last_checkpoint = Some((step, path)),
@@ -217,6 +239,16 @@ impl RunView {
         self.samples.go_back(from_step);
         self.arms = arms;
         self.arms.sort_by_key(|arm| !arm.kept);
+    }
+
+    fn forecast(&mut self, arm: String, forecast: Forecast) {
+        let step = forecast.step;
+        self.store.push(Source::Probe, &arm, "forecast/dpo_lowers", step, forecast.share);
+        if let Some(share) = forecast.in_band() {
+            self.store.push(Source::Probe, &arm, "forecast/in_band", step, share);
+        }
+        self.checked.entry(arm.clone()).or_default().forecast(&forecast.pairs);
+        self.forecasts.insert(arm, forecast);
     }
 
     /// An update was made.
@@ -305,19 +337,6 @@ impl RunView {
         if self.status.is_active() {
             self.status = Status::Interrupted;
         }
-    }
-}
-
-/// An arm's name as people write it.
-pub fn arm_title(name: &str) -> String {
-    match name {
-        "dpop" => "DPOP".into(),
-        "dpo" => "DPO".into(),
-        "ipo" => "IPO".into(),
-        "cdpo" => "cDPO".into(),
-        "sft" => "SFT".into(),
-        "hinge" => "Hinge".into(),
-        other => other.to_owned(),
     }
 }
 

@@ -4,17 +4,23 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::folder::RunRecord;
-use crate::config::{Budget, EvalSource, ObjectiveKind, RunConfig};
+use crate::config::{Budget, EvalSource, ObjectiveKind, RunConfig, Target};
+use crate::gguf;
+use crate::lora::Site;
 use crate::train::event::{ArmInfo, Event, Metrics};
 
 /// What a card is made of.
 pub struct CardInput<'a> {
     pub record: &'a RunRecord,
+    /// Name of the arm whose adapter it is.
+    pub arm: &'a str,
     pub arms: &'a [ArmInfo],
     /// The run's whole log.
     pub events: &'a [Event],
     /// Updates done.
     pub step: usize,
+    /// Where the kept adapter sits.
+    pub sites: &'a [Site],
 }
 
 /// Probe figures shown: metric and column title.
@@ -29,7 +35,8 @@ const COLUMNS: [(&str, &str); 6] = [
 
 /// The text of `README.md` in Markdown.
 pub fn model_card(input: &CardInput<'_>) -> String {
-    let config = &input.record.config;
+    let own = input.record.config.arms().into_iter().find(|arm| arm.name == input.arm);
+    let config = &own.map_or_else(|| input.record.config.clone(), |arm| arm.config);
     let name = file_name(&config.model);
     let mut card = String::new();
     let _ = writeln!(
@@ -44,10 +51,11 @@ pub fn model_card(input: &CardInput<'_>) -> String {
         input.record.versions.program, input.step, input.record.created
     );
     write_inputs(&mut card, input.record);
-    write_method(&mut card, config);
-    write_parameters(&mut card, config);
+    write_method(&mut card, config, input);
+    write_parameters(&mut card, input.record);
     write_results(&mut card, input);
     write_usage(&mut card, config);
+    write_experts(&mut card, input);
     card
 }
 
@@ -76,9 +84,24 @@ fn write_inputs(card: &mut String, record: &RunRecord) {
         }
     }
     let _ = writeln!(card);
+    if let Some(format) =
+        record.inputs.model_format.as_deref().filter(|format| is_quantised(format))
+    {
+        let _ = writeln!(
+            card,
+            "The base model's files are quantised ({format}), and the adapter was trained on the values that they \
+             stand for. On the unquantised model, or on another quantisation of it, its effect is a little different.\n"
+        );
+    }
 }
 
-fn write_method(card: &mut String, config: &RunConfig) {
+/// Whether files of that format store other than plain numbers.
+fn is_quantised(format: &str) -> bool {
+    let plain = ["F32", "F16", "BF16"];
+    !plain.contains(&format.trim_start_matches("GGUF "))
+}
+
+fn write_method(card: &mut String, config: &RunConfig, input: &CardInput<'_>) {
     let _ = writeln!(
         card,
         "## Method\n\n{}, mean over the pairs of a batch:\n\n```\n{}\n```\n\n\
@@ -87,18 +110,21 @@ fn write_method(card: &mut String, config: &RunConfig) {
         title(config.objective),
         crate::loss::formula(config.objective)
     );
-    if let Some(twin) = config.twin {
+    let others = input.arms.iter().filter(|arm| arm.name != input.arm);
+    let others: Vec<&str> = others.map(|arm| arm.objective.as_str()).collect();
+    if !others.is_empty() {
         let _ = writeln!(
             card,
-            "\nA second adapter was trained with {} on the same batches for comparison; it is not part of this folder.",
-            title(twin)
+            "\nFor comparison other adapters were trained on the same batches, which are not part of this folder: {}.",
+            others.join("; ")
         );
     }
     let _ = writeln!(card);
 }
 
-fn write_parameters(card: &mut String, config: &RunConfig) {
-    let targets: Vec<&str> = config.targets.iter().map(|target| target.module_name()).collect();
+fn write_parameters(card: &mut String, record: &RunRecord) {
+    let config = &record.config;
+    let targets: Vec<&str> = config.targets.iter().map(|target| target.name()).collect();
     let budget = match config.budget {
         Budget::Steps(steps) => ("steps", steps.to_string()),
         Budget::Epochs(epochs) => ("epochs", epochs.to_string()),
@@ -128,7 +154,7 @@ fn write_parameters(card: &mut String, config: &RunConfig) {
         ("dropout", config.dropout.to_string()),
         ("rslora", config.rslora.to_string()),
         ("init adapter", init),
-        ("base weights", config.base_precision.name().into()),
+        ("base weights", base_weights(record)),
         ("seed", config.seed.to_string()),
         ("shuffle", config.shuffle.to_string()),
         ("optimiser", "AdamW (beta1 0.9, beta2 0.999, epsilon 1e-8)".into()),
@@ -138,6 +164,15 @@ fn write_parameters(card: &mut String, config: &RunConfig) {
         let _ = writeln!(card, "| {name} | {} |", cell(&value));
     }
     let _ = writeln!(card);
+}
+
+/// How the base weights were stored, on disk and while training.
+fn base_weights(record: &RunRecord) -> String {
+    let held = record.config.base_precision.name();
+    match &record.inputs.model_format {
+        Some(format) => format!("{format} in the files, {held} in training"),
+        None => held.into(),
+    }
 }
 
 /// A parameter's value, or a dash where the objective has no such parameter.
@@ -161,7 +196,7 @@ fn write_results(card: &mut String, input: &CardInput<'_>) {
     }
     let _ = writeln!(card, "\n|---|{}", "---|".repeat(COLUMNS.len()));
     for arm in input.arms {
-        let note = if arm.kept { " (this adapter)" } else { "" };
+        let note = if arm.name == input.arm { " (this adapter)" } else { "" };
         let _ = write!(card, "| {}{note} |", cell(&arm.objective));
         let metrics = arms.get(&arm.name);
         for (metric, _) in COLUMNS {
@@ -190,13 +225,50 @@ fn figure(metrics: Option<&Metrics>, name: &str) -> String {
 }
 
 fn write_usage(card: &mut String, config: &RunConfig) {
-    let model = file_name(&config.model).replace('\\', "\\\\").replace('"', "\\\"");
+    let quoted = |path: &Path| file_name(path).replace('\\', "\\\\").replace('"', "\\\"");
+    let model = if gguf::is_gguf(&config.model) {
+        let folder = config.model.parent().map(quoted).unwrap_or_default();
+        format!("{folder}\", gguf_file=\"{}", quoted(&config.model))
+    } else {
+        quoted(&config.model)
+    };
     let _ = writeln!(
         card,
         "## Use\n\n```python\nfrom peft import PeftModel\nfrom transformers import AutoModelForCausalLM\n\n\
          base = AutoModelForCausalLM.from_pretrained(\"path/to/{model}\")\n\
          model = PeftModel.from_pretrained(base, \".\")  # this folder\n```"
     );
+}
+
+/// Which versions load an adapter on experts (docs/EXPERTS.md says how that was found).
+fn write_experts(card: &mut String, input: &CardInput<'_>) {
+    let on_experts = |target| {
+        let own = |site: &&Site| site.place.expert.is_some() && site.place.target == target;
+        input.sites.iter().any(|site| own(&site))
+    };
+    let on = [Target::Gate, Target::Up, Target::Down].map(on_experts);
+    if !on.contains(&true) {
+        return;
+    }
+    let _ = writeln!(
+        card,
+        "\nThe base is a mixture of experts, and the adapter sits on every expert, under the names of transformers 4. It \
+         loads with transformers 4 and PEFT 0.5 or newer, and with transformers 5 and PEFT 0.19 or newer. Older PEFT with \
+         transformers 5 would leave the experts' part out."
+    );
+    if on[0] != on[1] {
+        let _ = writeln!(
+            card,
+            "With transformers 5 it does not load: PEFT needs the gate's and the up layer's adapter together there."
+        );
+    }
+    let config = &input.record.config;
+    if config.rslora || config.dropout > 0.0 {
+        let _ = writeln!(
+            card,
+            "`adapter_config.json` states the same scale without rsLoRA and no dropout, which PEFT refuses on experts."
+        );
+    }
 }
 
 /// The last part of a path: a card may be published, and home folders do not belong in it.

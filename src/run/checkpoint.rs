@@ -178,7 +178,7 @@ fn write_folder(
         add(
             peft::CONFIG_FILE,
             durable::create_file(&arm_folder.join(peft::CONFIG_FILE), |file| {
-                file.write_all(&peft::config_json(&arm.adapter.config, base_model))
+                file.write_all(&peft::config_json(&arm.adapter, base_model))
             })?,
         );
         add(
@@ -314,6 +314,27 @@ fn verify(path: &Path) -> Result<Manifest, CheckpointError> {
     Ok(manifest)
 }
 
+/// Step and folder of the newest whole checkpoint. Unlike [`load_newest`] it changes nothing, so the run may be going on.
+pub fn newest_whole(run: &Path) -> Result<(usize, PathBuf), CheckpointError> {
+    let mut reasons = Vec::new();
+    for step in steps(run)?.into_iter().rev() {
+        let path = path(run, step);
+        match verify(&path) {
+            Ok(_) => return Ok((step, path)),
+            Err(error) => reasons.push(error.to_string()),
+        }
+    }
+    Err(none_whole(run, &reasons))
+}
+
+fn none_whole(run: &Path, reasons: &[String]) -> CheckpointError {
+    let run = run.to_owned();
+    match reasons {
+        [] => CheckpointError::NoneAtAll { run },
+        _ => CheckpointError::NoneWhole { run, reasons: reasons.join("\n  ") },
+    }
+}
+
 /// Finds the newest whole checkpoint, finishing or undoing what a crash interrupted.
 ///
 /// Damaged newer ones are set aside as `damaged-checkpoint-N` and reported in `warnings`.
@@ -335,11 +356,8 @@ pub fn load_newest(run: &Path, model: &ModelConfig) -> Result<Loaded, Checkpoint
             Err(error) => reasons.push((step, error.to_string())),
         }
     }
-    if reasons.is_empty() {
-        return Err(CheckpointError::NoneAtAll { run: run.into() });
-    }
-    let reasons = reasons.into_iter().map(|(_, reason)| reason).collect::<Vec<_>>().join("\n  ");
-    Err(CheckpointError::NoneWhole { run: run.into(), reasons })
+    let reasons: Vec<String> = reasons.into_iter().map(|(_, reason)| reason).collect();
+    Err(none_whole(run, &reasons))
 }
 
 /// Renames damaged checkpoints out of the way of the resumed run, and says so.

@@ -71,10 +71,13 @@ pub struct Versions {
     pub burn: String,
 }
 
-/// SHA-256 of what the run reads, in lower-case hexadecimal.
+/// What the run reads; SHA-256 in lower-case hexadecimal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Inputs {
     pub model: String,
+    /// How the model's files store its weights: `BF16`, `GGUF Q4_K`, `GPTQ 4-bit`, .. Runs of older versions lack it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model_format: Option<String>,
     /// Of the files that decide how text becomes token ids.
     pub tokenizer: String,
     pub data: String,

@@ -76,6 +76,10 @@ pub struct RecordedPair {
     /// `first_difference`, `edits` and `normalised`.
     #[serde(flatten)]
     pub distance: PairDistance,
+    /// Similarity of the answers' hidden states under the base model (`insight::displacement::ches`); runs of older
+    /// versions have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ches: Option<f64>,
 }
 
 impl RecordedPair {
@@ -86,6 +90,7 @@ impl RecordedPair {
             chosen: Tokens::new(&pair.chosen_ids, tokenizer),
             rejected: Tokens::new(&pair.rejected_ids, tokenizer),
             distance: PairDistance::of(pair),
+            ches: None,
         }
     }
 }

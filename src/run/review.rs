@@ -59,8 +59,12 @@ pub fn review(run: &Path) -> Result<Review, ReviewError> {
     }
     Ok(Review {
         hints: hints(&record.config, steps.unwrap_or(0), &history),
-        calibration: history.arms.iter().map(|(arm, own)| (arm.clone(), own.calibration)).collect(),
-        heading: history.arms.iter().map(|(arm, own)| (arm.clone(), own.heading)).collect(),
+        calibration: history
+            .arms
+            .iter()
+            .map(|(arm, own)| (arm.clone(), own.checked.calibration))
+            .collect(),
+        heading: history.arms.iter().map(|(arm, own)| (arm.clone(), own.checked.heading)).collect(),
         profiles,
         step: latest,
     })
@@ -68,7 +72,8 @@ pub fn review(run: &Path) -> Result<Review, ReviewError> {
 
 /// Advice on a run of `steps` updates, from the course of its kept arm.
 pub fn hints(config: &RunConfig, steps: usize, history: &History) -> Vec<Hint> {
-    history.arms.get(config.objective.name()).map_or_else(Vec::new, |kept| {
+    let kept = config.arms().into_iter().next();
+    kept.and_then(|arm| history.arms.get(&arm.name)).map_or_else(Vec::new, |kept| {
         advise(&Course {
             objective: config.objective,
             lambda: config.lambda,

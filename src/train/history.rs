@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::event::{Event, Metrics, PairGradients};
+use super::event::{Event, Metrics, PairGradients, ProbePair};
 use crate::insight::gradients::Calibration;
 
 /// The course of every arm.
@@ -18,12 +18,18 @@ pub struct ArmHistory {
     pub steps: Vec<(usize, Metrics)>,
     /// Step and metrics of every probe.
     pub probes: Vec<(usize, Metrics)>,
-    /// The latest forecast.
-    pub forecast: Vec<PairGradients>,
-    /// How often earlier ones were right that a step on the pair itself lowers it.
+    pub checked: Checked,
+}
+
+/// The forecasts of one arm, held against what came.
+#[derive(Clone, Debug, Default)]
+pub struct Checked {
+    /// How often they were right that a step on the pair itself lowers it.
     pub calibration: Calibration,
-    /// How often earlier ones were right that the optimiser is heading down.
+    /// How often they were right that the optimiser is heading down.
     pub heading: Calibration,
+    /// The latest, which the next probe answers.
+    forecast: Vec<PairGradients>,
     /// Chosen log-probability by row at the latest probe.
     chosen: BTreeMap<usize, f64>,
 }
@@ -54,11 +60,10 @@ impl History {
                     self.arm(name).probes.push((*step, metrics.clone()));
                 }
                 for (name, pairs) in pairs {
-                    let chosen = pairs.iter().map(|pair| (pair.row, pair.chosen)).collect();
-                    self.arm(name).compare(chosen);
+                    self.arm(name).checked.probe(pairs);
                 }
             }
-            Event::Forecast { arm, pairs, .. } => self.arm(arm).forecast.clone_from(pairs),
+            Event::Forecast { arm, pairs, .. } => self.arm(arm).checked.forecast(pairs),
             _ => {}
         }
     }
@@ -68,9 +73,14 @@ impl History {
     }
 }
 
-impl ArmHistory {
+impl Checked {
+    pub fn forecast(&mut self, pairs: &[PairGradients]) {
+        self.forecast = pairs.to_vec();
+    }
+
     /// Holds the latest forecast against what came.
-    fn compare(&mut self, now: BTreeMap<usize, f64>) {
+    pub fn probe(&mut self, pairs: &[ProbePair]) {
+        let now: BTreeMap<usize, f64> = pairs.iter().map(|pair| (pair.row, pair.chosen)).collect();
         for pair in std::mem::take(&mut self.forecast) {
             if let (Some(before), Some(after)) = (self.chosen.get(&pair.row), now.get(&pair.row)) {
                 self.calibration.count(pair.falls, after < before);

@@ -7,6 +7,7 @@ use super::metrics::{PairResult, metrics, spread};
 use super::state::Reference;
 use super::trainer::Trainer;
 use super::{Observer, ProbeScores};
+use crate::config::arm_title;
 use crate::model::PairScore;
 
 /// An arm has collapsed when its mean chosen log-likelihood per token lies this far (nats) below the reference
@@ -36,7 +37,7 @@ impl Trainer {
                     self.result(&arm.objective, pair, score, reference)
                 })
                 .collect();
-            let mut values = metrics(&results, self.config.beta);
+            let mut values = metrics(&results, arm.beta);
             values.extend(spread(&results));
             arms.insert(arm.name.clone(), values);
             pairs.insert(arm.name.clone(), results.iter().map(PairResult::probe_pair).collect());
@@ -88,7 +89,7 @@ fn collapse_event(step: usize, arm: &str, chosen: f64, reference: f64, values: &
     let message = format!(
         "{} collapses at step {step}: the preferred answers now have {chosen:.3} nats per token, {:.3} below \
          the base model's {reference:.3}, although {percent:.0} % of the pairs are ranked right.",
-        arm.to_uppercase(),
+        arm_title(arm),
         reference - chosen,
     );
     Event::Collapse {

@@ -2,7 +2,7 @@
 
 use super::event::ArmMetrics;
 use super::trainer::Trainer;
-use crate::config::StopRule;
+use crate::config::{StopRule, arm_title};
 use crate::insight::advice::plateaued;
 
 /// The first gradient that is no number ends a run, one way or the other.
@@ -35,7 +35,7 @@ impl Trainer {
     /// What the latest probe says against going on.
     pub(super) fn reason_to_end(&self) -> Option<String> {
         let step = self.state.step;
-        let kept = &self.arms.first()?.name;
+        let kept = arm_title(&self.arms.first()?.name);
         self.config.stop_when.0.iter().find_map(|rule| match *rule {
             StopRule::ChosenBelowReference(limit) => {
                 let depth = self.chosen_depth.filter(|depth| *depth > limit)?;

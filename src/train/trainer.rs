@@ -10,7 +10,7 @@ use super::schedule::{DataOrder, learning_rate};
 use super::state::{ArmState, Reference, TrainState};
 use super::stop::NotANumber;
 use super::{Control, Observer, Outcome, Samples};
-use crate::config::{ObjectiveKind, RunConfig};
+use crate::config::{ArmConfig, RunConfig};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::loss::Objective;
@@ -21,6 +21,8 @@ use crate::model::{DeviceBatch, Model, PairScore, Updates, entry_weights, pair_s
 pub(super) struct Arm {
     pub name: String,
     pub objective: Objective,
+    /// By which rewards are scaled.
+    pub beta: f64,
     pub updates: Updates,
 }
 
@@ -36,10 +38,6 @@ pub struct Trainer {
     /// How far (nats per token) the kept arm's chosen answers lay below the reference at the latest probe.
     pub(super) chosen_depth: Option<f64>,
     pub(super) samples: Option<Samples>,
-}
-
-fn arm_kinds(config: &RunConfig) -> Vec<ObjectiveKind> {
-    [Some(config.objective), config.twin].into_iter().flatten().collect()
 }
 
 impl Trainer {
@@ -60,20 +58,22 @@ impl Trainer {
             !train.is_empty(),
             "no pairs to train on are left; lower the held-out share or raise max-length"
         );
-        let kinds = arm_kinds(config);
+        let wanted = config.arms();
         let state = match state {
             Some(state) => state,
-            None => fresh_state(&model, config, &kinds, init),
+            None => fresh_state(&model, config, &wanted, init),
         };
+        let names = |names: Vec<&str>| names.join(", ");
+        let held = names(state.arms.iter().map(|arm| arm.name.as_str()).collect());
+        let asked = names(wanted.iter().map(|arm| arm.name.as_str()).collect());
         anyhow::ensure!(
-            state.arms.len() == kinds.len(),
-            "the checkpoint holds {} arms and the run asks for {}",
-            state.arms.len(),
-            kinds.len()
+            held == asked,
+            "the checkpoint holds the arms {held} and the run asks for {asked}"
         );
-        let arms = kinds.iter().zip(&state.arms).map(|(&kind, arm)| Arm {
-            name: arm.name.clone(),
-            objective: Objective::from_config(kind, config),
+        let arms = wanted.into_iter().map(|ArmConfig { name, config }| Arm {
+            name,
+            objective: Objective::from_config(&config),
+            beta: config.beta,
             updates: Updates(Vec::new()),
         });
         let arms = arms.collect();
@@ -191,7 +191,7 @@ impl Trainer {
         for (i, (mut grads, results)) in grads.into_iter().zip(results).enumerate() {
             let norm = norms[i];
             self.update(i, &mut grads, norm, lr);
-            let mut values = metrics(&results, self.config.beta);
+            let mut values = metrics(&results, self.arms[i].beta);
             values.insert("grad_norm".to_owned(), norm);
             values.insert("learning_rate".to_owned(), lr);
             arms.insert(self.arms[i].name.clone(), values);
@@ -315,7 +315,7 @@ fn pair_tokens(pair: &TokenizedPair) -> usize {
 fn fresh_state(
     model: &Model,
     config: &RunConfig,
-    kinds: &[ObjectiveKind],
+    arms: &[ArmConfig],
     init: Option<LoraAdapter>,
 ) -> TrainState {
     let lora = LoraConfig {
@@ -326,8 +326,8 @@ fn fresh_state(
         rslora: config.rslora,
     };
     let adapter = init.unwrap_or_else(|| LoraAdapter::init(lora, &model.config, config.seed));
-    let arms = kinds.iter().map(|kind| ArmState {
-        name: kind.name().to_owned(),
+    let arms = arms.iter().map(|arm| ArmState {
+        name: arm.name.clone(),
         first_moment: vec![0.0; adapter.values.len()],
         second_moment: vec![0.0; adapter.values.len()],
         adapter: adapter.clone(),

@@ -15,6 +15,7 @@ use crate::train::event::{Command, Event};
 use crate::worker::client::WorkerHandle;
 use crate::worker::plan::{Plan, bytes_text};
 
+use super::drop::is_model;
 use super::state::Opened;
 use super::summaries::{
     DataReport, MemoryLine, ModelSummary, Piece, PreviewPair, RunRow, SkippedRow,
@@ -47,7 +48,7 @@ impl Folders {
 
 /// Reads a preference file; with a usable model also its lengths in tokens.
 pub fn inspect(data: &Path, model: Option<&Path>, max_length: usize) -> Result<DataReport, String> {
-    let model = model.filter(|folder| folder.join("config.json").is_file());
+    let model = model.filter(|path| is_model(path));
     let report = match inspection::inspect(data, model, max_length) {
         Ok(report) => report,
         // A model without a readable tokenizer is the Model card's complaint; the pairs can still be shown.
@@ -136,11 +137,15 @@ pub fn model_summary(folder: &Path) -> Result<ModelSummary, String> {
     let name = folder
         .file_name()
         .map_or_else(|| summary.architecture.clone(), |n| n.to_string_lossy().into_owned());
+    let weights = match summary.dtype.as_str() {
+        "F32" | "F16" | "BF16" => format::bytes(summary.bytes),
+        packed => format!("{} ({packed})", format::bytes(summary.bytes)),
+    };
     let facts = [
         ("Architecture", summary.architecture),
         ("Parameters", format!("{} parameters", format::parameters(summary.parameters))),
         ("Layers", format!("{} layers", summary.layers)),
-        ("Weights", format::bytes(summary.bytes)),
+        ("Weights", weights),
     ];
     let facts = facts.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
     Ok(ModelSummary { path: folder.to_owned(), name, facts })
@@ -170,9 +175,13 @@ fn run_row(run: &RunSummary) -> RunRow {
             row.date = date(&record.created);
             row.data = file_name(&config.data);
             row.model = file_name(&config.model);
-            row.objective = match config.twin {
-                Some(twin) => format!("{} beside {}", config.objective.label(), twin.label()),
+            let own = match &config.sweep {
+                Some(sweep) => format!("{}, {sweep}", config.objective.label()),
                 None => config.objective.label().to_owned(),
+            };
+            row.objective = match config.twin {
+                Some(twin) => format!("{own} beside {}", twin.label()),
+                None => own,
             };
         }
         Err(_) => row.status = "Damaged".to_owned(),

@@ -13,10 +13,12 @@ use egui_plot::{
 };
 
 use crate::report::charts::{Chart, Unit, y_range};
+use crate::report::flags::{FlagRows, rows_for};
 use crate::report::format;
 use crate::report::reduce::{BandPoint, Sight};
 use crate::report::ruler::Axis;
 use crate::report::run_view::RunView;
+use crate::report::trace::Trace;
 
 use super::chart_cache::{ChartCache, Kind};
 use super::theme::{self, Tokens, TokensExt};
@@ -67,8 +69,8 @@ pub fn chart_ui(
             let part = |of: fn(&BandPoint) -> f64| points.iter().map(of).collect::<Vec<_>>();
             if points.len() > 1 {
                 let (xs, low, high) = (part(|p| p.0), part(|p| p.1), part(|p| p.2));
-                let share = if curve.dashed { 0.07 } else { 0.13 };
-                let tint = color(curve.ink, t).gamma_multiply(share);
+                let share = if curve.trace.kept { 0.13 } else { 0.07 };
+                let tint = color(curve.trace.ink, t).gamma_multiply(share);
                 plot_ui.add(FilledArea::new("band", &xs, &low, &high).fill_color(tint));
             }
         }
@@ -76,14 +78,15 @@ pub fn chart_ui(
             plot_ui.add(Level::new(level, chart.shade, t));
         }
         for curve in chart.curves.iter().filter(|curve| curve.smooth.is_some()) {
-            let faint = color(curve.ink, t).gamma_multiply(0.28);
+            let faint = color(curve.trace.ink, t).gamma_multiply(0.28);
             draw_line(plot_ui, shown.line(curve, Kind::Raw), faint, 1.0, false);
         }
         // The kept arm is drawn last, over its twin.
         for curve in chart.curves.iter().rev() {
-            let width = if curve.dashed { 1.8 } else { 2.4 };
+            let Trace { ink, dashed, kept } = curve.trace;
+            let width = if kept { 2.4 } else { 1.8 };
             let points = shown.line(curve, Kind::of(curve));
-            draw_line(plot_ui, points, color(curve.ink, t), width, curve.dashed);
+            draw_line(plot_ui, points, color(ink, t), width, dashed);
         }
     });
     let (transform, response) = (response.transform, response.response);
@@ -155,7 +158,7 @@ fn range_of_values(cache: &ChartCache, chart: &Chart, place: &Place<'_>) -> (f64
         .curves
         .iter()
         .flat_map(|curve| cache.band(curve).iter().flat_map(|&(_, low, high)| [low, high]));
-    let flags = if place.name_marks { chart.marks.len() as f32 } else { 0.0 };
+    let flags = if place.name_marks { rows_for(chart.marks.len()) as f32 } else { 0.0 };
     let head = if flags > 0.0 { (flags * FLAG_HEIGHT + 8.0) / place.height } else { 0.08 };
     y_range(chart, lines, bands, f64::from(head))
 }
@@ -258,6 +261,7 @@ fn overlay(ui: &Ui, chart: &Chart, place: &Place<'_>, transform: &PlotTransform,
     let frame = *transform.frame();
     let painter = ui.painter_at(frame.expand(1.0).intersect(ui.clip_rect()));
     painter.hline(frame.x_range(), frame.bottom(), Stroke::new(1.0, t.grid));
+    let mut rows = FlagRows::default();
     for (index, mark) in chart.marks.iter().enumerate() {
         let Some(run) = place.runs.get(mark.run) else { continue };
         let x = transform.position_from_point_x(run.ruler(place.axis).x(mark.step));
@@ -267,8 +271,9 @@ fn overlay(ui: &Ui, chart: &Chart, place: &Place<'_>, transform: &PlotTransform,
         let line = [pos2(x, frame.top()), pos2(x, frame.bottom())];
         let color = t.danger.gamma_multiply(if place.name_marks { 0.9 } else { 0.55 });
         painter.extend(Shape::dashed_line(&line, Stroke::new(1.2, color), 4.0, 3.0));
-        if place.name_marks {
-            let flag = mark_flag(&painter, frame, x, index, &mark.text, t);
+        if place.name_marks
+            && let Some(flag) = mark_flag(&painter, frame, x, &mut rows, &mark.text, t)
+        {
             let over = ui.input(|i| i.pointer.hover_pos()).is_some_and(|at| flag.contains(at));
             if over {
                 let at = egui::PopupAnchor::Position(flag.left_bottom() + vec2(0.0, 6.0));
@@ -298,27 +303,28 @@ fn overlay(ui: &Ui, chart: &Chart, place: &Place<'_>, transform: &PlotTransform,
             let x = transform.position_from_point_x(ruler.x(step));
             let at = pos2(x, transform.position_from_point_y(y));
             if frame.expand(4.0).contains(at) {
-                painter.circle(at, 3.6, color(curve.ink, t), Stroke::new(1.8, t.card));
+                painter.circle(at, 3.6, color(curve.trace.ink, t), Stroke::new(1.8, t.card));
             }
         }
     }
 }
 
-/// The text of a mark, on a flag beside its line, inside the frame.
+/// The text of a mark, on a flag beside its line, inside the frame; `None` where other flags have taken the place.
 fn mark_flag(
     painter: &egui::Painter,
     frame: Rect,
     x: f32,
-    index: usize,
+    rows: &mut FlagRows,
     text: &str,
     t: &Tokens,
-) -> Rect {
+) -> Option<Rect> {
     let ink = if t.dark { t.window } else { t.on_accent };
     let galley = painter.layout_no_wrap(text.to_owned(), theme::semibold(12.0), ink);
     let size = galley.size() + vec2(16.0, 7.0);
-    let y = frame.top() + 3.0 + index as f32 * FLAG_HEIGHT;
     let right = x + size.x + 3.0 <= frame.right();
     let left = if right { x } else { x - size.x };
+    let row = rows.place(f64::from(left), f64::from(left + size.x))?;
+    let y = frame.top() + 3.0 + row as f32 * FLAG_HEIGHT;
     let rect = Rect::from_min_size(pos2(left, y), size);
     painter.rect_filled(rect, 4.0, t.danger);
     painter.galley(
@@ -326,7 +332,7 @@ fn mark_flag(
         galley,
         ink,
     );
-    rect
+    Some(rect)
 }
 
 /// What a screen reader says of a chart: its newest values.

@@ -171,6 +171,7 @@ mod tests {
     use crate::report::palette::Ink;
     use crate::report::ruler::Ruler;
     use crate::report::series::{Series, Source};
+    use crate::report::trace::Trace;
 
     const WHOLE: (f64, f64) = (0.0, 1000.0);
 
@@ -183,8 +184,7 @@ mod tests {
         let key = Key { source: Source::Step, arm: "dpop".into(), metric: "loss".into() };
         let curve = Curve {
             label: String::new(),
-            ink: Ink::Kept,
-            dashed: false,
+            trace: Trace { ink: Ink::Kept, dashed: false, kept: true },
             run: 0,
             key,
             smooth: Some(9),

@@ -54,6 +54,7 @@ pub enum Command {
     SaveAllSvg,
     SaveValues,
     SaveReport,
+    SaveTensorBoard,
     OpenRunFolder,
     RefreshRuns,
     Quit,
@@ -245,6 +246,12 @@ pub const TABLE: &[Entry] = &[
         "The whole run as one page: charts, collapse, final figures, settings",
         ctrl_shift(Key::H),
     ),
+    entry(
+        Command::SaveTensorBoard,
+        "Save for TensorBoard…",
+        "Every series as event files, a folder for each arm",
+        None,
+    ),
     entry(Command::OpenRunFolder, "Open run folder", "Show the run's files", None),
     entry(Command::RefreshRuns, "Refresh runs", "Read the list of runs again", None),
     entry(Command::ToggleTheme, "Switch light and dark", "Change the colours", ctrl(Key::L)),
@@ -302,6 +309,7 @@ impl Command {
             Command::SaveAllSvg => picture(What::All, Format::Svg),
             Command::SaveValues => Some(Export::Values),
             Command::SaveReport => Some(Export::Report),
+            Command::SaveTensorBoard => Some(Export::TensorBoard),
             _ => None,
         }
     }

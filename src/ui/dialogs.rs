@@ -40,10 +40,10 @@ pub fn pick(wanted: Wanted, near: Option<PathBuf>, mailbox: Mailbox) {
 
 /// Asks where to save; the answer comes as [`Message::SaveTo`].
 pub fn save(export: Export, name: &str, near: Option<PathBuf>, mailbox: Mailbox) {
-    let mut dialog = rfd::AsyncFileDialog::new()
-        .set_title(export.title())
-        .set_file_name(name)
-        .add_filter(export.extension().to_uppercase(), &[export.extension()]);
+    let mut dialog = rfd::AsyncFileDialog::new().set_title(export.title()).set_file_name(name);
+    if !export.extension().is_empty() {
+        dialog = dialog.add_filter(export.extension().to_uppercase(), &[export.extension()]);
+    }
     if let Some(folder) = near {
         dialog = dialog.set_directory(folder);
     }

@@ -3,6 +3,8 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::gguf;
+
 /// A path that means something to the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Dropped {
@@ -62,12 +64,13 @@ pub fn classify(path: &Path) -> Result<Dropped, String> {
         "json" => Err(format!(
             "“{name}” holds no JSON. Preference pairs are a JSON array, or one object a line."
         )),
-        "safetensors" | "gguf" | "bin" | "pt" => Err(format!(
+        "gguf" => Ok(Dropped::Model(path.to_owned())),
+        "safetensors" | "bin" | "pt" => Err(format!(
             "“{name}” is a file of weights: drop the model's folder, with config.json in it."
         )),
         _ => Err(format!(
             "“{name}” is nothing this window can use. Drop a .jsonl or .json file of preference pairs, \
-             a model folder, a run folder or an adapter folder."
+             a model folder or .gguf file, a run folder or an adapter folder."
         )),
     }
 }
@@ -78,13 +81,23 @@ fn classify_folder(path: &Path, name: &str) -> Result<Dropped, String> {
         Ok(Dropped::Run(path.to_owned()))
     } else if holds("adapter_config.json") {
         Ok(Dropped::Adapter(path.to_owned()))
-    } else if holds("config.json") {
+    } else if is_model(path) {
         Ok(Dropped::Model(path.to_owned()))
     } else {
         Err(format!(
-            "The folder “{name}” holds neither config.json (a model), adapter_config.json (an adapter) \
-             nor run.json (a run)."
+            "The folder “{name}” holds neither config.json or a .gguf file (a model), adapter_config.json (an \
+             adapter) nor run.json (a run)."
         ))
+    }
+}
+
+/// Whether a model lies there: a folder with config.json, a GGUF file, or a folder of GGUF files (several are the
+/// loader's complaint).
+pub fn is_model(path: &Path) -> bool {
+    match gguf::locate(path) {
+        Ok(Some(files)) => files.iter().all(|file| file.is_file()),
+        Ok(None) => path.join("config.json").is_file(),
+        Err(_) => true,
     }
 }
 
@@ -108,9 +121,12 @@ mod tests {
     fn each_kind_is_told_by_its_files() {
         let dir = tempfile::tempdir().unwrap();
         let at = |p: &str| dir.path().join(p);
-        for (folder, file) in
-            [("m", "config.json"), ("r", "run.json"), ("a", "adapter_config.json")]
-        {
+        for (folder, file) in [
+            ("m", "config.json"),
+            ("r", "run.json"),
+            ("a", "adapter_config.json"),
+            ("g", "q4.gguf"),
+        ] {
             fs::create_dir(at(folder)).unwrap();
             fs::write(at(folder).join(file), "{}").unwrap();
         }
@@ -120,6 +136,9 @@ mod tests {
         fs::write(at("bad.json"), "hello").unwrap();
         fs::write(at("photo.png"), "x").unwrap();
         assert_eq!(classify(&at("m")), Ok(Dropped::Model(at("m"))));
+        assert_eq!(classify(&at("g")), Ok(Dropped::Model(at("g"))));
+        assert_eq!(classify(&at("g/q4.gguf")), Ok(Dropped::Model(at("g/q4.gguf"))));
+        assert!(!is_model(&at("g/gone.gguf")) && !is_model(&at("empty")));
         assert_eq!(classify(&at("r")), Ok(Dropped::Run(at("r"))));
         assert_eq!(classify(&at("a")), Ok(Dropped::Adapter(at("a"))));
         assert_eq!(classify(&at("p.jsonl")), Ok(Dropped::Data(at("p.jsonl"))));

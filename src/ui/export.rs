@@ -10,8 +10,10 @@ use crate::report::picture::{Style, picture};
 use crate::report::run_view::RunView;
 use crate::report::scene::Scene;
 use crate::report::svg::svg;
+use crate::report::tensorboard;
 use crate::report::{Skip, read};
 use crate::run::durable;
+use crate::run::export::export_arm;
 
 use super::raster;
 use super::views::charts::Look;
@@ -27,6 +29,10 @@ pub enum Export {
     Values,
     /// The run as one page.
     Report,
+    /// TensorBoard's event files, as a folder.
+    TensorBoard,
+    /// The adapter of the arm of this name, as a folder.
+    Adapter(String),
 }
 
 /// What a picture shows.
@@ -52,15 +58,19 @@ impl Export {
             Export::Picture { format: Format::Svg, .. } => "Save as SVG",
             Export::Values => "Save all values as CSV",
             Export::Report => "Save the report as HTML",
+            Export::TensorBoard => "Save TensorBoard event files into a folder",
+            Export::Adapter(_) => "Save the adapter into a new folder",
         }
     }
 
+    /// Empty for a folder.
     pub fn extension(&self) -> &'static str {
         match self {
             Export::Picture { format: Format::Png, .. } => "png",
             Export::Picture { format: Format::Svg, .. } => "svg",
             Export::Values => "csv",
             Export::Report => "html",
+            Export::TensorBoard | Export::Adapter(_) => "",
         }
     }
 
@@ -70,6 +80,8 @@ impl Export {
             Export::Picture { what: What::Main, .. } => "-log-likelihood",
             Export::Picture { what: What::Small(id), .. } => &format!("-{id}"),
             Export::Picture { what: What::All, .. } => "-charts",
+            Export::TensorBoard => return format!("{run}-tensorboard"),
+            Export::Adapter(arm) => return format!("{run}-{arm}"),
             Export::Values | Export::Report => "",
         };
         format!("{run}{what}.{}", self.extension())
@@ -86,6 +98,11 @@ pub enum Parcel {
     /// Read from the run's folder: a long run's values are many.
     Values(PathBuf),
     Report(PathBuf),
+    TensorBoard(PathBuf),
+    Adapter {
+        run: PathBuf,
+        arm: String,
+    },
 }
 
 /// Puts together what `export` needs; an error is a sentence.
@@ -99,6 +116,8 @@ pub fn pack(
     match export {
         Export::Values => Ok(Parcel::Values(folder()?)),
         Export::Report => Ok(Parcel::Report(folder()?)),
+        Export::TensorBoard => Ok(Parcel::TensorBoard(folder()?)),
+        Export::Adapter(arm) => Ok(Parcel::Adapter { run: folder()?, arm: arm.clone() }),
         Export::Picture { what, format } => {
             let title = name(run);
             let scene = scene(*what, run, look, palette, &title);
@@ -134,6 +153,13 @@ impl Parcel {
     /// Writes the file; an error is a sentence.
     pub fn write(self, path: &Path) -> Result<(), String> {
         let bytes = match self {
+            Parcel::TensorBoard(run) => {
+                let written = tensorboard::write(&run, path);
+                return written.map(drop).map_err(|error| error.to_string());
+            }
+            Parcel::Adapter { run, arm } => {
+                return export_arm(&run, &arm, path).map(drop).map_err(|error| error.to_string());
+            }
             Parcel::Scene { scene, format: Format::Png, .. } => raster::png(&scene)?,
             Parcel::Scene { scene, title, format: Format::Svg } => svg(&scene, &title).into_bytes(),
             Parcel::Values(folder) => {

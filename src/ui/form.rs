@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use super::drop::is_model;
 use crate::config::{FIELDS, Field, Limits, Preset, RunConfig, RunDraft, field, presets};
 
 /// Something wrong with one field.
@@ -75,7 +76,7 @@ pub fn kind(field: &Field) -> Kind {
         "recompute" => Kind::Choice(RECOMPUTE),
         "rslora" | "shuffle" => Kind::Switch,
         "targets" => Kind::Targets,
-        "device" | "stop_when" => Kind::Text,
+        "device" | "stop_when" | "sweep" => Kind::Text,
         _ => Kind::Number,
     }
 }
@@ -264,7 +265,8 @@ impl Form {
     fn check_path(&self, name: &str) -> Option<String> {
         let path = self.path(name)?;
         let message = match name {
-            "model" if !path.join("config.json").is_file() => "this folder holds no config.json",
+            "model" if path.is_dir() && !is_model(&path) => "this folder holds no config.json",
+            "model" if !is_model(&path) => "no model folder and no .gguf file lies there",
             "data" | "eval_data" if !path.is_file() => "this file does not exist",
             "init_adapter" if !path.join("adapter_config.json").is_file() => {
                 "this folder holds no adapter_config.json"

@@ -95,6 +95,8 @@ pub struct PairRow {
     pub rejected: f64,
     /// Change of the chosen answer since the run began.
     pub since: Option<f64>,
+    /// Similarity of the answers' hidden states under the base model.
+    pub ches: Option<f64>,
     /// Share of the common tokens behind the first difference that DPO pushes the wrong way.
     pub wrong_way: Option<f64>,
     /// Change of the chosen answer by one more update, to first order.
@@ -121,6 +123,7 @@ impl PairRow {
             PairColumn::Margin => Some(self.margin()),
             PairColumn::Penalty => Some(f64::from(u8::from(self.penalty()))),
             PairColumn::Since => self.since,
+            PairColumn::Ches => self.ches,
             PairColumn::WrongWay => self.wrong_way,
             PairColumn::Heading => self.heading,
         }
@@ -173,6 +176,7 @@ fn recorded_rows(
                 chosen: now.chosen - now.ref_chosen,
                 rejected: now.rejected - now.ref_rejected,
                 since: begun.map(|begun| now.chosen - begun),
+                ches: pair.ches,
                 wrong_way,
                 heading: heading(pair.row),
             }

@@ -132,6 +132,7 @@ pub enum PairColumn {
     Margin,
     Penalty,
     Since,
+    Ches,
     WrongWay,
     Heading,
 }

@@ -286,7 +286,7 @@ mod tests {
                 assert!(contrast(t.text, ground) >= 7.0, "text");
                 assert!(contrast(t.text_muted, ground) >= 4.5, "muted");
                 let named = [t.chosen, t.rejected, t.kept, t.twin, t.danger];
-                for line in named.into_iter().chain(t.palette.runs.map(rgb)) {
+                for line in named.into_iter().chain(t.palette.numbered.map(rgb)) {
                     assert!(contrast(line, ground) >= 3.0, "line {line:?} on {ground:?}");
                 }
                 for text in [t.text_faint, t.danger, t.warning, t.success] {

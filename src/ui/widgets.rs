@@ -5,6 +5,8 @@ use eframe::egui::{
     Sense, Shape, Stroke, StrokeKind, TextFormat, Ui, pos2, text::LayoutJob, vec2,
 };
 
+use crate::report::trace::Trace;
+
 use super::theme::{self, CARD_RADIUS, Tokens, TokensExt};
 
 /// A rounded panel.
@@ -162,14 +164,15 @@ pub fn pill(ui: &mut Ui, text: &str, color: Color32) -> Response {
 }
 
 /// A short stretch of a chart's line, for legends.
-pub fn line_sample(ui: &mut Ui, color: Color32, dashed: bool) {
+pub fn line_sample(ui: &mut Ui, color: Color32, trace: Trace) {
     let (rect, _) = ui.allocate_exact_size(vec2(20.0, 14.0), Sense::hover());
     let line = [rect.left_center(), rect.right_center()];
     let painter = ui.painter();
-    if dashed {
+    if trace.dashed {
         painter.extend(Shape::dashed_line(&line, Stroke::new(2.0, color), 5.0, 3.0));
     } else {
-        painter.line_segment(line, Stroke::new(2.6, color));
+        let width = if trace.kept { 2.6 } else { 1.8 };
+        painter.line_segment(line, Stroke::new(width, color));
     }
 }
 

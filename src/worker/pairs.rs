@@ -46,7 +46,11 @@ pub fn read_pairs(
     let dataset = source::load(data)?;
     let tokenizer = match Tokenizer::open(model_dir) {
         Ok(tokenizer) => Some(tokenizer),
-        Err(TokenizerError::Missing { .. }) if all_ids(&dataset) => None,
+        Err(TokenizerError::Missing { .. } | TokenizerError::Vocabulary { .. })
+            if all_ids(&dataset) =>
+        {
+            None
+        }
         Err(error) => return Err(error.into()),
     };
     let tokenized = match &tokenizer {

@@ -194,7 +194,7 @@ impl Run<'_> {
             recompute: settings.recompute,
             training: self.size(settings),
             scoring: self.scoring(settings),
-            arms: 1 + usize::from(self.config.twin.is_some()),
+            arms: self.config.arms().len(),
             adapter_parameters: self.adapter_parameters,
             rank: self.config.rank,
             on_host: self.on_host,

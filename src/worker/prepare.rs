@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
 
-use super::device::{self, Choice};
+use super::device::{self, AdapterKind, Choice};
 use super::pairs::read_pairs;
 use super::plan::{self, Plan};
 use super::self_test;
@@ -14,9 +14,11 @@ use super::split::split;
 use crate::config::{EvalSource, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
 use crate::data::tokenizer::Tokenizer;
+use crate::gguf;
+use crate::kernels::pace;
 use crate::lora::{LoraAdapter, peft};
 use crate::model::Model;
-use crate::model::checkpoint::model_hash;
+use crate::model::checkpoint::{ModelSummary, model_hash};
 use crate::model::config::ModelConfig;
 use crate::run::durable::{self, FileError};
 use crate::run::folder::{self, DeviceRecord, Inputs, RunRecord};
@@ -109,7 +111,7 @@ pub fn prepare(
         return Ok(None);
     }
     outside.enter("planning memory");
-    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    let shape = read_shape(config)?;
     let plan = plan::plan(config, &shape, &train, &probe, &choice);
     if let Some(refusal) = plan.refusal() {
         return Err(SessionError::input(PrepareError::Memory { refusal }));
@@ -133,6 +135,11 @@ pub fn prepare(
         // A GPU with a driver that computes wrong gradients trains a wrong model without a word.
         outside.enter("testing the GPU");
         self_test::run(&opened, &choice.label).map_err(SessionError::failure)?;
+        if choice.adapter.as_ref().is_some_and(|adapter| adapter.kind != AdapterKind::Cpu) {
+            // Drivers reset a GPU that works on one submission for seconds; a software adapter has nobody to do so.
+            outside.enter("measuring the GPU");
+            pace::calibrate(&opened);
+        }
     }
     if stopped() {
         return Ok(None);
@@ -174,10 +181,17 @@ pub fn prepare(
     }))
 }
 
+/// The base model's configuration, if the run's adapter can sit on it.
+fn read_shape(config: &RunConfig) -> Result<ModelConfig, SessionError> {
+    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    shape.check_targets(&config.targets).map_err(SessionError::input)?;
+    Ok(shape)
+}
+
 /// Plans a run without starting it: reads the data and config.json, opens no device.
 pub fn plan_run(config: &RunConfig) -> Result<Plan, SessionError> {
     let Read { train, probe, .. } = read_and_split(config, &mut Vec::new())?;
-    let shape = ModelConfig::read(&config.model).map_err(SessionError::input)?;
+    let shape = read_shape(config)?;
     let choice = device::choose(&config.device).map_err(SessionError::input)?;
     Ok(plan::plan(config, &shape, &train, &probe, &choice))
 }
@@ -232,6 +246,7 @@ fn hash_inputs(config: &RunConfig) -> Result<Inputs, SessionError> {
         |path: &Path| durable::record_of(path).map(|file| file.sha256).map_err(SessionError::input);
     Ok(Inputs {
         model: model_hash(&config.model).map_err(SessionError::input)?,
+        model_format: Some(ModelSummary::read(&config.model).map_err(SessionError::input)?.dtype),
         tokenizer: hash_tokenizer(&config.model)?,
         data: hash(&config.data)?,
         eval_data: match &config.eval {
@@ -250,11 +265,13 @@ const TOKENIZER_FILES: [&str; 5] = [
     "generation_config.json",
 ];
 
-/// SHA-256 over names and contents of the tokenizer's files, as far as they are there.
+/// SHA-256 over names and contents of the tokenizer's files, as far as they are there. (A vocabulary within a GGUF file
+/// is part of the model's hash.)
 fn hash_tokenizer(model: &Path) -> Result<String, SessionError> {
+    let folder = gguf::folder_of(model);
     let mut hasher = Sha256::new();
     for name in TOKENIZER_FILES {
-        match std::fs::read(model.join(name)) {
+        match std::fs::read(folder.join(name)) {
             Ok(bytes) => {
                 hasher.update(name);
                 hasher.update((bytes.len() as u64).to_le_bytes());
@@ -262,7 +279,7 @@ fn hash_tokenizer(model: &Path) -> Result<String, SessionError> {
             }
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => {
-                return Err(SessionError::input(FileError::new("read", &model.join(name), error)));
+                return Err(SessionError::input(FileError::new("read", &folder.join(name), error)));
             }
         }
     }

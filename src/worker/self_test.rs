@@ -6,6 +6,7 @@ use burn::tensor::Device;
 
 use crate::config::Target;
 use crate::data::pair::TokenizedPair;
+use crate::kernels::Activation;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::loss::{Objective, PairLogps};
 use crate::model::config::{Architecture, ModelConfig, Rope};
@@ -30,7 +31,26 @@ pub enum SelfTestError {
     Failed { device: String, message: String },
 }
 
-fn config() -> ModelConfig {
+/// A model with the switches of Qwen, and one with those of Gemma 2.
+fn configs() -> [ModelConfig; 2] {
+    let qwen = qwen();
+    let gemma = ModelConfig {
+        architecture: Architecture::Gemma2,
+        num_layers: 1,
+        sliding_window: vec![None],
+        activation: Activation::GeluTanh,
+        attention_softcap: Some(2.0),
+        logit_softcap: Some(3.0),
+        embedding_scale: 8.0,
+        unit_offset_norms: true,
+        out_norms: true,
+        qk_norm: false,
+        ..qwen.clone()
+    };
+    [qwen, gemma]
+}
+
+fn qwen() -> ModelConfig {
     let head_dim = 16;
     ModelConfig {
         architecture: Architecture::Qwen3,
@@ -47,6 +67,7 @@ fn config() -> ModelConfig {
                 .map(|j| 10_000f32.powf(-(2.0 * j as f32) / head_dim as f32))
                 .collect(),
             attention_scaling: 1.0,
+            long: None,
         },
         sliding_window: vec![None, Some(5)],
         tie_word_embeddings: false,
@@ -54,6 +75,14 @@ fn config() -> ModelConfig {
         o_bias: false,
         mlp_bias: false,
         qk_norm: true,
+        fused_projections: false,
+        activation: Activation::Silu,
+        attention_scale: 0.25,
+        attention_softcap: None,
+        logit_softcap: None,
+        embedding_scale: 1.0,
+        unit_offset_norms: false,
+        out_norms: false,
         experts: None,
         max_position_embeddings: 64,
         bos_token_id: Some(1),
@@ -78,8 +107,8 @@ fn pairs() -> Vec<TokenizedPair> {
 }
 
 /// Adapter gradients of one DPOP step with the penalty on, site by site.
-fn gradients(device: &Device) -> anyhow::Result<(LoraAdapter, Vec<f32>)> {
-    let model = Model::random(config(), device, LoadOptions::default(), 7, 0.08)?;
+fn gradients(config: &ModelConfig, device: &Device) -> anyhow::Result<(LoraAdapter, Vec<f32>)> {
+    let model = Model::random(config.clone(), device, LoadOptions::default(), 7, 0.08)?;
     let lora = LoraConfig {
         rank: 4,
         alpha: 8.0,
@@ -146,13 +175,18 @@ fn worst_difference(adapter: &LoraAdapter, got: &[f32], want: &[f32]) -> (f32, S
 /// # Errors
 /// When a gradient differs by more than [`TOLERANCE`], or the device fails.
 pub fn run(device: &Device, name: &str) -> Result<(), SelfTestError> {
+    configs().iter().try_for_each(|config| compare(config, device, name))
+}
+
+fn compare(config: &ModelConfig, device: &Device, name: &str) -> Result<(), SelfTestError> {
     let failed = |message: String| SelfTestError::Failed { device: name.to_owned(), message };
     // A driver that cannot run a kernel makes burn panic; that must not end the worker without a sentence.
-    let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gradients(device)));
+    let attempt =
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gradients(config, device)));
     let (adapter, got) = attempt
         .map_err(|_| failed("a kernel could not run".to_owned()))?
         .map_err(|e| failed(e.to_string()))?;
-    let (_, want) = gradients(&Device::flex()).map_err(|e| failed(e.to_string()))?;
+    let (_, want) = gradients(config, &Device::flex()).map_err(|e| failed(e.to_string()))?;
     let (error, site) = worst_difference(&adapter, &got, &want);
     if error > TOLERANCE {
         return Err(SelfTestError::Wrong { device: name.to_owned(), site, error });
@@ -167,7 +201,11 @@ mod tests {
     #[test]
     fn the_cpu_passes_and_every_gradient_counts() {
         run(&Device::flex(), "CPU").unwrap();
-        let (adapter, grads) = gradients(&Device::flex()).unwrap();
+        configs().iter().for_each(every_gradient_counts);
+    }
+
+    fn every_gradient_counts(config: &ModelConfig) {
+        let (adapter, grads) = gradients(config, &Device::flex()).unwrap();
         for site in &adapter.sites {
             let mut wrong = grads.clone();
             wrong[site.offset] += 1.0 + wrong[site.offset].abs() * 10.0;

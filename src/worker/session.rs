@@ -5,17 +5,20 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use super::forecast::score_pairs;
 use super::observer::{Journal, RunObserver};
 use super::prepare::{self, Prepared};
 use super::protocol::{Controls, Phase, Reporter, locked};
 use crate::config::RunConfig;
+use crate::data::pair::TokenizedPair;
 use crate::lora::LoraAdapter;
+use crate::model::Model;
 use crate::run::card::{CardInput, model_card};
 use crate::run::checkpoint::{self, Loaded};
 use crate::run::events::{self, EventLog};
 use crate::run::export::export;
 use crate::run::folder::{self, RunFolder, RunRecord};
-use crate::run::probe_records::ProbeRecorder;
+use crate::run::probe_records::{ProbeRecorder, RecordedPair};
 use crate::train::event::{ArmInfo, Event};
 use crate::train::state::TrainState;
 use crate::train::{Outcome, Trainer};
@@ -177,7 +180,10 @@ fn train(
     let records = match &state {
         Some(state) => ProbeRecorder::resume(&folder.path, state.step),
         None if probe_texts.is_empty() => Ok(None),
-        None => ProbeRecorder::create(&folder.path, probe_texts).map(Some),
+        None => {
+            let pairs = with_ches(&model, &probe, probe_texts).map_err(SessionError::Failure)?;
+            ProbeRecorder::create(&folder.path, pairs).map(Some)
+        }
     };
     let records = records.map_err(SessionError::failure)?;
     let trainer =
@@ -227,6 +233,20 @@ fn train(
     }
 }
 
+/// The probe's pairs with how alike the base model finds their answers.
+fn with_ches(
+    model: &Model,
+    probe: &[TokenizedPair],
+    mut pairs: Vec<RecordedPair>,
+) -> anyhow::Result<Vec<RecordedPair>> {
+    let scored = score_pairs(model, probe, |_| {})?;
+    for (pair, scored) in pairs.iter_mut().zip(scored) {
+        // JSON has no NaN.
+        pair.ches = Some(scored.ches).filter(|ches| ches.is_finite());
+    }
+    Ok(pairs)
+}
+
 /// The adapter that is exported: the first arm's.
 fn kept(state: &TrainState) -> Option<&LoraAdapter> {
     state.arms.first().map(|arm| &arm.adapter)
@@ -240,8 +260,14 @@ fn save_adapter(
     let adapter = kept(state)
         .ok_or_else(|| SessionError::Failure(anyhow::anyhow!("the run has no arm to export")))?;
     let events = events::read(&folder.path).map_err(SessionError::failure)?;
-    let card =
-        model_card(&CardInput { record: &folder.record, arms, events: &events, step: state.step });
+    let card = model_card(&CardInput {
+        record: &folder.record,
+        arm: state.arms.first().map_or("", |arm| arm.name.as_str()),
+        arms,
+        events: &events,
+        step: state.step,
+        sites: &adapter.sites,
+    });
     export(&folder.path, adapter, &folder.record.config.model, &card).map_err(SessionError::failure)
 }
 

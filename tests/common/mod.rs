@@ -36,6 +36,7 @@ pub fn config(model: &std::path::Path) -> RunConfig {
         data: "pairs.jsonl".into(),
         objective: ObjectiveKind::Dpop,
         twin: None,
+        sweep: None,
         beta: 0.3,
         lambda: 50.0,
         label_smoothing: 0.0,

@@ -6,7 +6,7 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::matmul::{View, gemm_view};
-use super::simd::{dot, exp, exp_shifted, max, vectorized};
+use super::simd::{dot, exp, exp_shifted, max, softcap, vectorized};
 use crate::kernels::{AttentionSpec, SPAN_COLUMNS};
 
 /// Queries handled together: their scores stay in the cache.
@@ -209,6 +209,9 @@ fn forward_head(
                 scores[..visible.start].fill(0.0);
                 scores[visible.end..].fill(0.0);
                 let seen = &mut scores[visible];
+                if let Some(cap) = spec.softcap {
+                    seen.iter_mut().for_each(|score| *score = softcap(*score, cap).0);
+                }
                 let top = max(seen);
                 let sum = exp_shifted(seen, top);
                 let factor = 1.0 / sum;
@@ -293,7 +296,7 @@ fn backward_heads(given: &Given, row: &Row, kv_head: usize, spec: AttentionSpec)
                     let visible = block.visible(i, spec.window);
                     let lse = given.lse[i * spec.heads + head];
                     let delta = dot(out.token(i, d), dout.token(i, d));
-                    finish_row(probs, dscores, visible, lse, delta, spec.scale);
+                    finish_row(probs, dscores, visible, lse, delta, spec);
                 }
             });
             spread(&mut dv, first, &block, &probs, dout, d);
@@ -314,14 +317,23 @@ fn finish_row(
     visible: Range<usize>,
     lse: f32,
     delta: f32,
-    scale: f32,
+    spec: AttentionSpec,
 ) {
     for line in [&mut *probs, &mut *dscores] {
         line[..visible.start].fill(0.0);
         line[visible.end..].fill(0.0);
     }
-    for (p, ds) in probs[visible.clone()].iter_mut().zip(&mut dscores[visible]) {
-        *p = exp(*p - lse);
-        *ds = *p * (*ds - delta) * scale;
+    let pairs = probs[visible.clone()].iter_mut().zip(&mut dscores[visible]);
+    let Some(cap) = spec.softcap else {
+        for (p, ds) in pairs {
+            *p = exp(*p - lse);
+            *ds = *p * (*ds - delta) * spec.scale;
+        }
+        return;
+    };
+    for (p, ds) in pairs {
+        let (score, slope) = softcap(*p, cap);
+        *p = exp(score - lse);
+        *ds = *p * (*ds - delta) * slope * spec.scale;
     }
 }

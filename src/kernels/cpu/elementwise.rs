@@ -1,12 +1,12 @@
-//! Norms, rotary embedding, SwiGLU, dropout: row loops on all cores.
+//! Norms, rotary embedding, dropout: row loops on all cores.
 
 use rayon::prelude::*;
 
-use super::simd::{dot, exp, sum2, vectorized};
+use super::simd::{dot, sum2, vectorized};
 use crate::kernels::hash;
 
 /// Floats a task takes at least, so that small tensors do not pay for threads.
-const GRAIN: usize = 16 * 1024;
+pub const GRAIN: usize = 16 * 1024;
 
 fn rows_per_task(width: usize) -> usize {
     GRAIN.div_ceil(width.max(1))
@@ -51,8 +51,16 @@ pub fn rms_backward(x: &[f32], weight: &[f32], dy: &[f32], d: usize, eps: f32) -
     out
 }
 
-pub fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], heads: usize, half: usize, inverse: bool) {
-    let width = heads * 2 * half;
+/// Channels of a head, and how many pairs of them turn.
+#[derive(Clone, Copy)]
+pub struct Head {
+    pub dim: usize,
+    pub half: usize,
+}
+
+pub fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], heads: usize, head: Head, inverse: bool) {
+    let Head { dim, half } = head;
+    let width = heads * dim;
     let sign = if inverse { -1.0 } else { 1.0 };
     let rows = rows_per_task(width);
     let tables = cos.par_chunks(rows * half).zip(sin.par_chunks(rows * half));
@@ -60,7 +68,7 @@ pub fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], heads: usize, half: usize
         vectorized(|| {
             let tables = cos.chunks_exact(half).zip(sin.chunks_exact(half));
             for (row, (cos, sin)) in x.chunks_exact_mut(width).zip(tables) {
-                for head in row.chunks_exact_mut(2 * half) {
+                for head in row.chunks_exact_mut(dim) {
                     let (first, second) = head.split_at_mut(half);
                     let pairs = first.iter_mut().zip(second);
                     for ((a, b), (&c, &s)) in pairs.zip(cos.iter().zip(sin)) {
@@ -73,36 +81,15 @@ pub fn rotate(x: &mut [f32], cos: &[f32], sin: &[f32], heads: usize, half: usize
     });
 }
 
-pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
-    let mut out = vec![0.0; gate.len()];
-    let tasks = out.par_chunks_mut(GRAIN).zip(gate.par_chunks(GRAIN)).zip(up.par_chunks(GRAIN));
-    tasks.for_each(|((out, gate), up)| {
-        vectorized(|| {
-            for ((o, &g), &u) in out.iter_mut().zip(gate).zip(up) {
-                *o = g / (1.0 + exp(-g)) * u;
-            }
-        });
+pub fn columns(x: &[f32], width: usize, first: usize, count: usize) -> Vec<f32> {
+    let mut out = vec![0.0; x.len() / width.max(1) * count];
+    let rows = rows_per_task(count);
+    out.par_chunks_mut(rows * count).zip(x.par_chunks(rows * width)).for_each(|(out, x)| {
+        for (out, x) in out.chunks_exact_mut(count).zip(x.chunks_exact(width)) {
+            out.copy_from_slice(&x[first..first + count]);
+        }
     });
     out
-}
-
-/// With `s = sigmoid(g)`: `dg = dy u s (1 + g (1 - s))`, `du = dy g s`.
-pub fn swiglu_backward(gate: &[f32], up: &[f32], dy: &[f32]) -> (Vec<f32>, Vec<f32>) {
-    let mut dgate = vec![0.0; gate.len()];
-    let mut dup = vec![0.0; gate.len()];
-    let outs = dgate.par_chunks_mut(GRAIN).zip(dup.par_chunks_mut(GRAIN));
-    let ins = gate.par_chunks(GRAIN).zip(up.par_chunks(GRAIN)).zip(dy.par_chunks(GRAIN));
-    outs.zip(ins).for_each(|((dgate, dup), ((gate, up), dy))| {
-        vectorized(|| {
-            let ins = gate.iter().zip(up).zip(dy);
-            for ((dg, du), ((&g, &u), &y)) in dgate.iter_mut().zip(dup).zip(ins) {
-                let s = 1.0 / (1.0 + exp(-g));
-                *dg = y * u * s * (1.0 + g * (1.0 - s));
-                *du = y * g * s;
-            }
-        });
-    });
-    (dgate, dup)
 }
 
 pub fn combine_rows(

@@ -2,6 +2,7 @@
 
 mod attention;
 mod elementwise;
+mod gated;
 mod head;
 mod matmul;
 mod quantised;
@@ -12,7 +13,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, TensorData};
 use burn_flex::FlexTensor;
 
-use super::{AttentionSpec, DecoderOps, QuantSpec};
+use super::{Activation, AttentionSpec, DecoderOps, QuantSpec};
 
 /// A contiguous tensor's values.
 struct Floats(FlexTensor);
@@ -114,26 +115,38 @@ impl DecoderOps for Flex {
         let (cos, sin) = (Floats::new(cos), Floats::new(sin));
         let mut x = Floats::new(x).0;
         let count = x.layout().num_elements();
-        let half = cos.dims().1;
+        let (n, half) = cos.dims();
+        let head = elementwise::Head { dim: count / (n * heads).max(1), half };
         let values = &mut x.storage_mut::<f32>()[..count];
-        elementwise::rotate(values, cos.get(), sin.get(), heads, half, inverse);
+        elementwise::rotate(values, cos.get(), sin.get(), heads, head, inverse);
         x
     }
 
-    fn swiglu(gate: FloatTensor<Self>, up: FloatTensor<Self>) -> FloatTensor<Self> {
-        let (gate, up) = (Floats::new(gate), Floats::new(up));
-        let (n, f) = gate.dims();
-        tensor(elementwise::swiglu(gate.get(), up.get()), [n, f])
+    fn take_columns(x: FloatTensor<Self>, first: usize, count: usize) -> FloatTensor<Self> {
+        let x = Floats::new(x);
+        let (n, width) = x.dims();
+        tensor(elementwise::columns(x.get(), width, first, count), [n, count])
     }
 
-    fn swiglu_backward(
+    fn gate(
+        gate: FloatTensor<Self>,
+        up: FloatTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self> {
+        let (gate, up) = (Floats::new(gate), Floats::new(up));
+        let (n, f) = gate.dims();
+        tensor(gated::forward(gate.get(), up.get(), activation), [n, f])
+    }
+
+    fn gate_backward(
         gate: FloatTensor<Self>,
         up: FloatTensor<Self>,
         dy: FloatTensor<Self>,
+        activation: Activation,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let (gate, up, dy) = (Floats::new(gate), Floats::new(up), Floats::new(dy));
         let (n, f) = gate.dims();
-        let (dgate, dup) = elementwise::swiglu_backward(gate.get(), up.get(), dy.get());
+        let (dgate, dup) = gated::backward(gate.get(), up.get(), dy.get(), activation);
         (tensor(dgate, [n, f]), tensor(dup, [n, f]))
     }
 
@@ -180,13 +193,14 @@ impl DecoderOps for Flex {
     fn log_prob_rows(
         logits: FloatTensor<Self>,
         targets: IntTensor<Self>,
+        softcap: Option<f32>,
         gradient: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>) {
         let mut logits = Floats::new(logits).0;
         let count = logits.layout().num_elements();
         let targets = ints(targets);
         let values = &mut logits.storage_mut::<f32>()[..count];
-        let logps = head::log_prob_rows(values, &targets, gradient);
+        let logps = head::log_prob_rows(values, &targets, softcap, gradient);
         (tensor(logps, [targets.len()]), logits)
     }
 

@@ -4,18 +4,19 @@
 //! Reading is strict: whatever PEFT can express and this program does not compute (DoRA, rank patterns,
 //! trained biases, ..) is refused by name, because an adapter applied in part is a wrong model.
 
+mod adapter_config;
 pub mod tensor_file;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use serde_json::{Map, Value, json};
-
-use super::{LoraAdapter, LoraConfig, Site};
-use crate::config::Target;
+use super::{LoraAdapter, Site};
 use crate::model::config::ModelConfig;
 use tensor_file::{LoadedTensor, NamedTensor, TensorFileError};
+
+use adapter_config::read_config;
+pub use adapter_config::{config_json, portable_config_json};
 
 pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const TENSOR_FILE: &str = "adapter_model.safetensors";
@@ -44,9 +45,9 @@ pub enum PeftError {
     )]
     Unsupported { path: PathBuf, field: &'static str, value: String },
     #[error(
-        "{path}: `target_modules` names {module}, which cannot carry an adapter here. Adapters sit on q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj and down_proj."
+        "{path}: `target_modules` names {module}, which cannot carry an adapter in this model. Its adapters sit on {known}: the adapter was made for another model; check the base model."
     )]
-    UnknownModule { path: PathBuf, module: String },
+    UnknownModule { path: PathBuf, module: String, known: String },
     #[error(transparent)]
     Tensors(#[from] TensorFileError),
     #[error(
@@ -156,41 +157,6 @@ fn list(names: Vec<String>) -> String {
     text
 }
 
-/// The text of `adapter_config.json`. Only fields that every PEFT since 0.5 knows: older versions reject
-/// unknown ones.
-pub fn config_json(config: &LoraConfig, base_model: &Path) -> Vec<u8> {
-    let targets: Vec<&str> = config.targets.iter().map(|target| target.module_name()).collect();
-    // PEFT declares lora_alpha as an integer; a whole number is written as one.
-    let alpha = if config.alpha.fract() == 0.0 && config.alpha.abs() < 1e15 {
-        json!(config.alpha as i64)
-    } else {
-        json!(config.alpha)
-    };
-    let value = json!({
-        "alpha_pattern": {},
-        "auto_mapping": null,
-        "base_model_name_or_path": base_model.to_string_lossy(),
-        "bias": "none",
-        "fan_in_fan_out": false,
-        "inference_mode": true,
-        "init_lora_weights": true,
-        "layers_pattern": null,
-        "layers_to_transform": null,
-        "lora_alpha": alpha,
-        "lora_dropout": config.dropout,
-        "modules_to_save": null,
-        "peft_type": "LORA",
-        "r": config.rank,
-        "rank_pattern": {},
-        "revision": null,
-        "target_modules": targets,
-        "task_type": "CAUSAL_LM",
-        "use_dora": false,
-        "use_rslora": config.rslora,
-    });
-    format!("{value:#}\n").into_bytes()
-}
-
 /// Writes the content of `adapter_model.safetensors`.
 pub fn write_tensors(out: &mut impl Write, adapter: &LoraAdapter) -> io::Result<()> {
     tensor_file::write(out, &named_tensors(adapter, &adapter.values, "")?)
@@ -205,7 +171,7 @@ pub fn save(dir: &Path, adapter: &LoraAdapter, base_model: &Path) -> Result<(), 
     };
     std::fs::create_dir_all(dir).map_err(io(dir))?;
     let path = dir.join(CONFIG_FILE);
-    std::fs::write(&path, config_json(&adapter.config, base_model)).map_err(io(&path))?;
+    std::fs::write(&path, config_json(adapter, base_model)).map_err(io(&path))?;
     let path = dir.join(TENSOR_FILE);
     let mut out = io::BufWriter::new(std::fs::File::create(&path).map_err(io(&path))?);
     write_tensors(&mut out, adapter).and_then(|()| out.flush()).map_err(io(&path))
@@ -213,7 +179,7 @@ pub fn save(dir: &Path, adapter: &LoraAdapter, base_model: &Path) -> Result<(), 
 
 /// Reads an adapter for `model`. Its sites are those of [`LoraAdapter::zeros`].
 pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
-    let config = read_config(dir)?;
+    let config = read_config(dir, model)?;
     let path = dir.join(TENSOR_FILE);
     if !path.exists() && dir.join("adapter_model.bin").exists() {
         return Err(PeftError::Pickle { path: dir.into() });
@@ -228,154 +194,4 @@ pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
     adapter.values = take_named(&path, &adapter.sites, adapter.config.rank, "", &mut tensors)?;
     refuse_unused(&path, tensors)?;
     Ok(adapter)
-}
-
-/// Reads `adapter_config.json` alone.
-pub fn read_config(dir: &Path) -> Result<LoraConfig, PeftError> {
-    let path = dir.join(CONFIG_FILE);
-    let text = std::fs::read(&path).map_err(|source| match source.kind() {
-        io::ErrorKind::NotFound => PeftError::NotAnAdapter { path: dir.into() },
-        _ => PeftError::Io { action: "read", path: path.clone(), source },
-    })?;
-    let fields: Map<String, Value> = serde_json::from_slice(&text)
-        .map_err(|source| PeftError::Json { path: path.clone(), source })?;
-    let reader = ConfigReader { path, fields };
-    reader.refuse_unsupported()?;
-    reader.config()
-}
-
-struct ConfigReader {
-    path: PathBuf,
-    fields: Map<String, Value>,
-}
-
-impl ConfigReader {
-    /// Features that change the computation, with the test of being switched off.
-    fn refuse_unsupported(&self) -> Result<(), PeftError> {
-        const MUST_BE_EMPTY: [&str; 17] = [
-            "rank_pattern",
-            "alpha_pattern",
-            "use_dora",
-            "use_qalora",
-            "use_bdlora",
-            "lora_bias",
-            "fan_in_fan_out",
-            "modules_to_save",
-            "layers_to_transform",
-            "layer_replication",
-            "exclude_modules",
-            "target_parameters",
-            "trainable_token_indices",
-            "alora_invocation_tokens",
-            "arrow_config",
-            "kasa_config",
-            "velora_config",
-        ];
-        for field in MUST_BE_EMPTY {
-            let empty = match self.fields.get(field) {
-                None | Some(Value::Null | Value::Bool(false)) => true,
-                Some(Value::Object(map)) => map.is_empty(),
-                Some(Value::Array(items)) => items.is_empty(),
-                Some(_) => false,
-            };
-            if !empty {
-                return Err(self.unsupported(field));
-            }
-        }
-        match self.fields.get("bias") {
-            None | Some(Value::Null) => {}
-            Some(Value::String(bias)) if bias == "none" => {}
-            Some(_) => return Err(self.unsupported("bias")),
-        }
-        // PiSSA, OLoRA, CorDA and LoftQ change the base weights when the adapter is made, so the adapter
-        // alone does not say what the model computes.
-        match self.fields.get("init_lora_weights") {
-            None | Some(Value::Null | Value::Bool(_)) => Ok(()),
-            Some(Value::String(init))
-                if matches!(init.as_str(), "gaussian" | "eva" | "orthogonal") =>
-            {
-                Ok(())
-            }
-            Some(_) => Err(self.unsupported("init_lora_weights")),
-        }
-    }
-
-    fn unsupported(&self, field: &'static str) -> PeftError {
-        let value = self.fields.get(field).unwrap_or(&Value::Null).to_string();
-        PeftError::Unsupported { path: self.path.clone(), field, value }
-    }
-
-    fn problem(&self, field: &'static str, problem: impl Into<String>) -> PeftError {
-        PeftError::Field { path: self.path.clone(), field, problem: problem.into() }
-    }
-
-    fn config(&self) -> Result<LoraConfig, PeftError> {
-        match self.fields.get("peft_type") {
-            Some(Value::String(kind)) if kind == "LORA" => {}
-            Some(_) => return Err(self.unsupported("peft_type")),
-            None => return Err(self.problem("peft_type", "is missing")),
-        }
-        let rank = match self.fields.get("r").map(|r| (r, r.as_u64())) {
-            Some((_, Some(rank))) if (1..=65_536).contains(&rank) => rank as usize,
-            Some((other, _)) => {
-                return Err(self.problem("r", format!("is {other}, not a positive integer")));
-            }
-            None => return Err(self.problem("r", "is missing")),
-        };
-        let alpha = match self.fields.get("lora_alpha").map(|alpha| (alpha, alpha.as_f64())) {
-            Some((_, Some(alpha))) => alpha,
-            Some((other, None)) => {
-                return Err(self.problem("lora_alpha", format!("is {other}, not a number")));
-            }
-            None => return Err(self.problem("lora_alpha", "is missing")),
-        };
-        let dropout =
-            match self.fields.get("lora_dropout").map(|dropout| (dropout, dropout.as_f64())) {
-                None => 0.0,
-                Some((_, Some(dropout))) if (0.0..1.0).contains(&dropout) => dropout,
-                Some((other, _)) => {
-                    return Err(
-                        self.problem("lora_dropout", format!("is {other}, not a number in 0..1"))
-                    );
-                }
-            };
-        let rslora = match self.fields.get("use_rslora") {
-            None | Some(Value::Null) => false,
-            Some(Value::Bool(rslora)) => *rslora,
-            Some(other) => {
-                return Err(self.problem("use_rslora", format!("is {other}, not true or false")));
-            }
-        };
-        Ok(LoraConfig { rank, alpha, targets: self.targets()?, dropout, rslora })
-    }
-
-    fn targets(&self) -> Result<Vec<Target>, PeftError> {
-        let names: Vec<&str> = match self.fields.get("target_modules") {
-            Some(Value::String(name)) if name == "all-linear" => return Ok(Target::ALL.to_vec()),
-            Some(Value::Array(items)) if !items.is_empty() => {
-                items.iter().map(|item| item.as_str().unwrap_or_default()).collect()
-            }
-            Some(other) => {
-                return Err(
-                    self.problem("target_modules", format!("is {other}, not a list of modules"))
-                );
-            }
-            None => return Err(self.problem("target_modules", "is missing")),
-        };
-        let mut targets = BTreeSet::new();
-        for name in names {
-            let Some(target) = Target::ALL.into_iter().find(|target| {
-                name == target.module_name()
-                    || name == format!("{}.{}", target.parent_name(), target.module_name())
-            }) else {
-                return Err(PeftError::UnknownModule {
-                    path: self.path.clone(),
-                    module: format!("`{name}`"),
-                });
-            };
-            targets.insert(target);
-        }
-        // `Target` is declared in the order of `Target::ALL`.
-        Ok(targets.into_iter().collect())
-    }
 }

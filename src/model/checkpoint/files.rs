@@ -10,6 +10,8 @@ use memmap2::Mmap;
 use safetensors::{Dtype, SafeTensors};
 use serde_json::Value;
 
+use super::packed::Scheme;
+use crate::gguf;
 use crate::model::error::ModelError;
 
 const SINGLE: &str = "model.safetensors";
@@ -24,13 +26,19 @@ pub(super) enum WeightFiles {
         index: PathBuf,
         weight_map: BTreeMap<String, String>,
     },
-    /// One llama.cpp file, with its own metadata instead of config.json.
-    Gguf(PathBuf),
+    /// Every safetensors file of a folder whose quantiser names and counts its files in its own way.
+    Loose(Vec<PathBuf>),
+    /// llama.cpp's file or files, with their own metadata instead of config.json.
+    Gguf(Vec<PathBuf>),
 }
 
 impl WeightFiles {
-    /// Finds them as transformers does: `model.safetensors` first, then the index of shards.
+    /// Finds them as transformers does: `model.safetensors` first, then the index of shards. `dir` may also be a GGUF
+    /// file.
     pub fn find(dir: &Path) -> Result<WeightFiles, ModelError> {
+        if let Some(files) = gguf::locate(dir)? {
+            return Ok(WeightFiles::Gguf(files));
+        }
         if !dir.is_dir() {
             return Err(ModelError::NotAFolder { dir: dir.to_path_buf() });
         }
@@ -40,15 +48,16 @@ impl WeightFiles {
         }
         let index = dir.join(INDEX);
         if !index.exists() {
-            return match gguf_files(dir).as_slice() {
-                [] => Err(without_safetensors(dir)),
-                [one] => Ok(WeightFiles::Gguf(dir.join(one))),
-                many => {
-                    Err(ModelError::ManyGguf { dir: dir.to_path_buf(), names: many.join(", ") })
-                }
-            };
+            let loose = Self::loose(dir)?;
+            return loose.ok_or_else(|| without_safetensors(dir));
         }
         let weight_map = read_index(&index)?;
+        // ExLlamaV2 copies the index of the model that it quantised, whose shards are not there.
+        if weight_map.values().all(|shard| !dir.join(shard).exists())
+            && let Some(loose) = Self::loose(dir)?
+        {
+            return Ok(loose);
+        }
         for shard in weight_map.values() {
             if !is_plain_name(shard) {
                 return Err(ModelError::ShardName { index, shard: shard.clone() });
@@ -60,10 +69,23 @@ impl WeightFiles {
         Ok(WeightFiles::Sharded { index, weight_map })
     }
 
+    /// All safetensors files of a folder that says it is quantised.
+    fn loose(dir: &Path) -> Result<Option<WeightFiles>, ModelError> {
+        let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
+        let mut paths: Vec<_> = entries
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "safetensors"))
+            .collect();
+        paths.sort();
+        let quantised = !paths.is_empty() && Scheme::read(dir)?.is_some();
+        Ok(quantised.then_some(WeightFiles::Loose(paths)))
+    }
+
     /// Every weight file once, in the order of names.
     pub fn paths(&self) -> Vec<PathBuf> {
         match self {
-            WeightFiles::Single(path) | WeightFiles::Gguf(path) => vec![path.clone()],
+            WeightFiles::Single(path) => vec![path.clone()],
+            WeightFiles::Gguf(paths) | WeightFiles::Loose(paths) => paths.clone(),
             WeightFiles::Sharded { index, weight_map } => {
                 let mut names: Vec<_> = weight_map.values().collect();
                 names.sort();
@@ -76,23 +98,12 @@ impl WeightFiles {
     /// Whether the tensor is to be taken from that file: the index places it there or does not know it.
     pub fn maps_to(&self, tensor: &str, path: &Path) -> bool {
         match self {
-            WeightFiles::Single(_) | WeightFiles::Gguf(_) => true,
+            WeightFiles::Single(_) | WeightFiles::Gguf(_) | WeightFiles::Loose(_) => true,
             WeightFiles::Sharded { index, weight_map } => {
                 weight_map.get(tensor).is_none_or(|shard| index.with_file_name(shard) == path)
             }
         }
     }
-}
-
-/// Names of the folder's GGUF files, sorted.
-fn gguf_files(dir: &Path) -> Vec<String> {
-    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten();
-    let mut names: Vec<_> = entries
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .filter(|name| name.to_lowercase().ends_with(".gguf"))
-        .collect();
-    names.sort();
-    names
 }
 
 /// A folder with pickles only, or with nothing.
@@ -157,6 +168,12 @@ pub(super) struct Entry {
     pub shape: Vec<usize>,
     /// Bytes of the shard file.
     pub range: Range<usize>,
+}
+
+impl Entry {
+    pub fn bytes<'a>(&self, shards: &'a [Shard]) -> &'a [u8] {
+        &shards[self.shard].map[self.range.clone()]
+    }
 }
 
 /// One mapped safetensors file.

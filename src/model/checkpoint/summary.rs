@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::Checkpoint;
 use super::files::read_text;
+use crate::gguf::{self, Gguf};
 use crate::model::config::ModelConfig;
 use crate::model::error::ModelError;
 
@@ -22,7 +23,7 @@ pub struct ModelSummary {
     pub vocab: usize,
     /// The longest sequence the model was made for, in tokens.
     pub max_position_embeddings: usize,
-    /// Of most weights on disk: `F32`, `F16` or `BF16`.
+    /// Of most weights on disk: `F32`, `BF16`, `GGUF Q4_K`, `GPTQ 4-bit`, ..
     pub dtype: String,
     /// Of all weights on disk.
     pub bytes: u64,
@@ -44,13 +45,14 @@ impl ModelSummary {
             max_position_embeddings: config.max_position_embeddings,
             dtype: checkpoint.dtype(),
             bytes: checkpoint.bytes(),
-            has_chat_template: has_chat_template(dir)?,
+            has_chat_template: has_chat_template(dir)? || carries_chat_template(dir)?,
         })
     }
 }
 
 /// In a file of its own (transformers 5) or in tokenizer_config.json (transformers 4).
-fn has_chat_template(dir: &Path) -> Result<bool, ModelError> {
+fn has_chat_template(model: &Path) -> Result<bool, ModelError> {
+    let dir = gguf::folder_of(model);
     if dir.join("chat_template.jinja").exists() || dir.join("chat_template.json").exists() {
         return Ok(true);
     }
@@ -61,4 +63,13 @@ fn has_chat_template(dir: &Path) -> Result<bool, ModelError> {
     let config: Value = serde_json::from_str(&read_text(&path)?)
         .map_err(|source| ModelError::Json { path, source })?;
     Ok(config.get("chat_template").is_some_and(|template| !template.is_null()))
+}
+
+/// Within a GGUF file, which counts where no tokenizer.json lies beside it.
+fn carries_chat_template(model: &Path) -> Result<bool, ModelError> {
+    let Some(paths) = gguf::locate(model)? else { return Ok(false) };
+    if gguf::folder_of(model).join("tokenizer.json").exists() {
+        return Ok(false);
+    }
+    Ok(Gguf::open(&paths)?.value("tokenizer.chat_template").is_some())
 }

@@ -1,12 +1,13 @@
 //! All charts of one run: chosen above rejected, then six small ones, on one x axis and one cursor.
 
-use eframe::egui::{self, Align, Layout, Popup, Pos2, RichText, Ui, vec2};
+use eframe::egui::{self, Align, Label, Layout, Popup, Pos2, RichText, Ui, vec2};
 
 use crate::report::charts::{self, Chart, Scale};
 use crate::report::notes::{Kind, Note};
 use crate::report::ruler::Axis;
 use crate::report::run_view::RunView;
 use crate::report::series::Source;
+use crate::report::trace;
 use crate::ui::action::{Action, Actions};
 use crate::ui::chart::{ChartResponse, Place, chart_ui, color};
 use crate::ui::chart_cache::ChartCache;
@@ -14,6 +15,7 @@ use crate::ui::command::{Command, TABLE};
 use crate::ui::export::{Export, Format, What};
 use crate::ui::state::State;
 use crate::ui::theme::{self, GAP, TokensExt};
+use crate::ui::views::arms::arms_card;
 use crate::ui::views::overlays::command_row;
 use crate::ui::views::readings::readings;
 use crate::ui::widgets;
@@ -80,7 +82,11 @@ pub fn run_charts_ui(
     actions: &mut Actions,
 ) -> Option<f64> {
     let small = charts::small(run);
-    let columns = if ui.available_width() >= 760.0 { 3 } else { 2 };
+    let columns = match ui.available_width() {
+        ..760.0 => 2,
+        ..900.0 => 3,
+        _ => 4,
+    };
     let rows = small.len().div_ceil(columns) as f32;
     let small_height = ((height * 0.12).clamp(74.0, 150.0)).round();
     let small_card = small_height + 48.0;
@@ -92,6 +98,9 @@ pub fn run_charts_ui(
         ui.set_width(ui.available_width());
         header(ui, look.scale, actions);
         let answers = charts::answers(run, look.scale, look.smooth);
+        if trace::many(run) {
+            names(ui, &answers[0]);
+        }
         for ((chart, height), main) in
             answers.iter().zip(heights).zip([Main::Chosen, Main::Rejected])
         {
@@ -101,6 +110,9 @@ pub fn run_charts_ui(
     });
     ui.add_space(GAP - ui.spacing().item_spacing.y);
     notes_ui(ui, notes);
+    if trace::many(run) {
+        arms_card(ui, run, actions);
+    }
     let width = ((ui.available_width() - GAP * (columns as f32 - 1.0)) / columns as f32).floor();
     for row in small.chunks(columns) {
         ui.horizontal_top(|ui| {
@@ -116,6 +128,9 @@ pub fn run_charts_ui(
         ui.add_space(GAP - ui.spacing().item_spacing.y);
     }
     let hovered = board.hovered;
+    if !trace::many(run) {
+        arms_card(ui, run, actions);
+    }
     cursor(ui, run, look, hovered)
 }
 
@@ -131,14 +146,14 @@ fn notes_ui(ui: &mut Ui, notes: &[Note]) {
         ui.spacing_mut().item_spacing.y = 4.0;
         for note in notes {
             let color = match note.kind {
-                Kind::Forecast => t.kept,
+                Kind::Forecast | Kind::Record => t.kept,
                 Kind::Advice => t.chosen,
                 Kind::Warning => t.warning,
             };
             ui.horizontal_top(|ui| {
                 let word = RichText::new(note.kind.word()).font(theme::semibold(12.0)).color(color);
                 widgets::margin_word(ui, 66.0, word);
-                ui.add(egui::Label::new(RichText::new(&note.text).size(12.5)).wrap());
+                ui.add(Label::new(RichText::new(&note.text).size(12.5)).wrap());
             });
         }
     });
@@ -162,6 +177,24 @@ fn header(ui: &mut Ui, scale: Scale, actions: &mut Actions) {
                 ui.label(RichText::new(scale.unit()).size(11.5).color(t.text_faint));
             }
         });
+    });
+}
+
+/// The lines of all arms by name, for every chart of the run.
+fn names(ui: &mut Ui, chart: &Chart) {
+    let t = ui.tokens();
+    ui.horizontal_wrapped(|ui| {
+        ui.spacing_mut().item_spacing = vec2(6.0, 2.0);
+        for curve in &chart.curves {
+            widgets::line_sample(ui, color(curve.trace.ink, t), curve.trace);
+            let name = RichText::new(&curve.label);
+            ui.label(name.font(if curve.trace.kept {
+                theme::semibold(12.0)
+            } else {
+                theme::medium(12.0)
+            }));
+            ui.add_space(8.0);
+        }
     });
 }
 
@@ -255,11 +288,13 @@ fn small_chart(
         ui.set_width(ui.available_width());
         ui.horizontal(|ui| {
             ui.set_min_height(22.0);
-            ui.label(RichText::new(chart.title).font(theme::semibold(12.5)))
-                .on_hover_text(chart.help);
             ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
                 ui.spacing_mut().item_spacing.x = 5.0;
                 legend(ui, board, chart, false);
+                ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
+                    let title = RichText::new(chart.title).font(theme::semibold(12.5));
+                    ui.add(Label::new(title).truncate()).on_hover_text(chart.help);
+                });
             });
         });
         let drawn = board.draw(ui, chart, height, Main::Small);
@@ -289,7 +324,9 @@ fn legend(ui: &mut Ui, board: &Board<'_>, chart: &Chart, names: bool) {
     }
     let ruler = board.run.ruler(board.look.axis);
     let at = board.look.hover.map(|x| ruler.step(x));
-    for curve in chart.curves.iter().rev() {
+    // Of many arms the kept one alone has its figure here; the table has the others.
+    let many = trace::many(board.run);
+    for curve in chart.curves.iter().rev().filter(|curve| !many || curve.trace.kept) {
         let series = curve.series(&[board.run]);
         let value = series.and_then(|s| at.map_or_else(|| s.last(), |step| s.nearest(step)));
         let Some((_, value)) = value else { continue };
@@ -297,7 +334,7 @@ fn legend(ui: &mut Ui, board: &Board<'_>, chart: &Chart, names: bool) {
         if names {
             ui.label(RichText::new(&curve.label).font(theme::medium(12.0)));
         }
-        widgets::line_sample(ui, color(curve.ink, t), curve.dashed);
+        widgets::line_sample(ui, color(curve.trace.ink, t), curve.trace);
         ui.add_space(if names { 6.0 } else { 2.0 });
     }
 }

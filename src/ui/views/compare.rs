@@ -3,20 +3,22 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use eframe::egui::{Align, Grid, Label, Layout, RichText, ScrollArea, Ui, vec2};
+use eframe::egui::{Align, Color32, Grid, Label, Layout, RichText, ScrollArea, Ui, vec2};
 
+use crate::config::arm_title;
 use crate::report::charts::{self, Chart, Scale, letter};
 use crate::report::page::FINAL;
 use crate::report::ruler::Axis;
-use crate::report::run_view::{RunView, arm_title};
+use crate::report::run_view::RunView;
 use crate::report::series::Source;
+use crate::report::trace;
 use crate::ui::action::{Action, Actions};
 use crate::ui::chart::{Place, chart_ui, color};
 use crate::ui::chart_cache::ChartCache;
 use crate::ui::command::Command;
 use crate::ui::export;
 use crate::ui::state::{Comparison, Loaded, Opened, State};
-use crate::ui::theme::{self, GAP, TokensExt, rgb};
+use crate::ui::theme::{self, GAP, Tokens, TokensExt};
 use crate::ui::views::charts::Look;
 use crate::ui::widgets;
 
@@ -78,19 +80,28 @@ fn header(ui: &mut Ui, state: &State, actions: &mut Actions) {
     ui.add_space(4.0);
 }
 
+/// The colour of a run's letter: that of its lines, where they have one.
+fn letter_color(runs: &[&RunView], number: usize, t: &Tokens) -> Color32 {
+    if runs.iter().any(|run| trace::many(run)) {
+        return t.text;
+    }
+    color(trace::among(runs, number, 0).ink, t)
+}
+
 /// Every run with its letter and its arms, which can be hidden.
 fn legend(ui: &mut Ui, opened: &[(PathBuf, Arc<Opened>)], compare: &mut Comparison) {
     let t = ui.tokens();
+    let runs: Vec<&RunView> = opened.iter().map(|(_, run)| &run.view).collect();
     widgets::card_frame(t).show(ui, |ui| {
         ui.set_width(ui.available_width());
         for (number, (folder, run)) in opened.iter().enumerate() {
             ui.horizontal(|ui| {
                 ui.set_min_height(20.0);
-                let ink = rgb(t.palette.runs[number % t.palette.runs.len()]);
+                let ink = letter_color(&runs, number, t);
                 let name = RichText::new(letter(number)).font(theme::semibold(13.0)).color(ink);
                 ui.label(name);
                 ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
-                    for arm in run.view.arms.iter().rev() {
+                    for (place, arm) in run.view.arms.iter().enumerate().rev() {
                         let key = (folder.clone(), arm.name.clone());
                         let mut on = !compare.hidden.contains(&key);
                         let title = arm_title(&arm.name);
@@ -103,7 +114,8 @@ fn legend(ui: &mut Ui, opened: &[(PathBuf, Arc<Opened>)], compare: &mut Comparis
                                 compare.hidden.insert(key);
                             }
                         }
-                        widgets::line_sample(ui, ink, !arm.kept);
+                        let trace = trace::among(&runs, number, place);
+                        widgets::line_sample(ui, color(trace.ink, t), trace);
                     }
                     ui.with_layout(Layout::left_to_right(Align::Center), |ui| {
                         ui.add(Label::new(export::name(&run.view)).truncate());
@@ -174,7 +186,7 @@ fn chart_card(
                         });
                         if let (Some((_, value)), true) = (value, ui.available_width() > 60.0) {
                             let text = RichText::new(chart.unit.value(value)).size(11.5);
-                            ui.label(text.color(color(curve.ink, t)));
+                            ui.label(text.color(color(curve.trace.ink, t)));
                         }
                     }
                 });
@@ -199,8 +211,8 @@ fn final_figures(ui: &mut Ui, runs: &[&RunView]) {
         Grid::new("final figures").spacing(vec2(18.0, 6.0)).show(ui, |ui| {
             ui.label("");
             for (number, run) in runs.iter().enumerate() {
-                let ink = rgb(t.palette.runs[number % t.palette.runs.len()]);
-                for arm in &run.arms {
+                for (place, arm) in run.arms.iter().enumerate() {
+                    let ink = color(trace::among(runs, number, place).ink, t);
                     let text = format!("{} {}", letter(number), arm_title(&arm.name));
                     ui.label(RichText::new(text).font(theme::semibold(12.0)).color(ink));
                 }
@@ -259,6 +271,7 @@ pub fn beside(tables: &[&[(String, String)]]) -> (Vec<SettingsRow>, Vec<Settings
 
 fn settings(ui: &mut Ui, opened: &[(PathBuf, Arc<Opened>)]) {
     let t = ui.tokens();
+    let runs: Vec<&RunView> = opened.iter().map(|(_, run)| &run.view).collect();
     let tables: Vec<&[(String, String)]> =
         opened.iter().map(|(_, run)| &run.settings[..]).collect();
     let (differing, same) = beside(&tables);
@@ -269,7 +282,7 @@ fn settings(ui: &mut Ui, opened: &[(PathBuf, Arc<Opened>)]) {
         Grid::new("settings beside").spacing(vec2(18.0, 6.0)).show(ui, |ui| {
             ui.label("");
             for number in 0..opened.len() {
-                let ink = rgb(t.palette.runs[number % t.palette.runs.len()]);
+                let ink = letter_color(&runs, number, t);
                 ui.label(RichText::new(letter(number)).font(theme::semibold(12.0)).color(ink));
             }
             ui.end_row();

@@ -1,5 +1,6 @@
 //! The four places, and what they share.
 
+pub mod arms;
 pub mod bottom;
 pub mod cards;
 pub mod charts;

@@ -7,7 +7,8 @@ use eframe::egui::{
     self, Align, Color32, Frame, Layout, Margin, RichText, ScrollArea, Stroke, TextFormat, Ui,
 };
 
-use crate::report::run_view::{RunView, Status, arm_title};
+use crate::config::arm_title;
+use crate::report::run_view::{RunView, Status};
 use crate::ui::action::{Action, Actions};
 use crate::ui::theme::{self, CARD_RADIUS, GAP, Tokens, TokensExt};
 use crate::ui::widgets::{self, Icon};
@@ -52,18 +53,32 @@ pub fn outcome_ui(
         _ => {}
     }
     if dismissed != Some(true) {
-        for collapse in &run.collapses {
+        let several = run.collapses.len() > 2;
+        if several {
+            let (title, text) = all_collapses(run);
+            banner(ui, t.danger, &title, &text, |ui| hide_button(ui, dismissed, actions));
+        }
+        for collapse in run.collapses.iter().filter(|_| !several) {
             let usual = format!("{} collapses at step {}", arm_title(&collapse.arm), collapse.step);
             let (title, text) = headline(&collapse.message, &usual);
-            banner(ui, t.danger, &title, text, |ui| {
-                if dismissed.is_some()
-                    && widgets::icon_button(ui, Icon::Cross, "Hide this message").clicked()
-                {
-                    actions.push(Action::DismissCollapse);
-                }
-            });
+            banner(ui, t.danger, &title, text, |ui| hide_button(ui, dismissed, actions));
         }
     }
+}
+
+fn hide_button(ui: &mut Ui, dismissed: Option<bool>, actions: &mut Actions) {
+    if dismissed.is_some() && widgets::icon_button(ui, Icon::Cross, "Hide this message").clicked() {
+        actions.push(Action::DismissCollapse);
+    }
+}
+
+/// One message for the collapses of many arms; the flags and the table have the figures.
+fn all_collapses(run: &RunView) -> (String, String) {
+    let mut collapses: Vec<_> = run.collapses.iter().collect();
+    collapses.sort_by_key(|collapse| collapse.step);
+    let told = collapses.iter().map(|c| format!("{} at step {}", arm_title(&c.arm), c.step));
+    let title = format!("{} of {} arms collapse:", collapses.len(), run.arms.len());
+    (title, told.collect::<Vec<_>>().join(", "))
 }
 
 /// The message's own beginning as a title, if it begins as `usual` does; else `usual` before the message.

@@ -4,10 +4,14 @@ use eframe::egui::{
     Align2, Area, Color32, Frame, Grid, Id, Margin, Order, Pos2, RichText, Ui, pos2, vec2,
 };
 
+use crate::config::arm_title;
 use crate::report::charts::{Unit, reference_level};
+use crate::report::palette::Ink;
 use crate::report::ruler::Axis;
-use crate::report::run_view::{RunView, arm_title};
+use crate::report::run_view::RunView;
 use crate::report::series::Source;
+use crate::report::trace;
+use crate::ui::chart::color;
 use crate::ui::theme::{self, Tokens, TokensExt};
 use crate::ui::views::charts::Look;
 use crate::ui::widgets;
@@ -52,15 +56,18 @@ fn lines(look: Look) -> Vec<Line> {
     ]
 }
 
-/// Width of the box with two arms, and its height: for choosing its side.
-const BOX: [f32; 2] = [330.0, 250.0];
+/// Width of the box with so many arms, and its height: for choosing its side.
+fn size(arms: usize) -> [f32; 2] {
+    [170.0 + 80.0 * arms as f32, 250.0]
+}
 
 /// Draws the box beside `pointer`.
 pub fn readings(ui: &Ui, run: &RunView, look: Look, step: f64, pointer: Pos2) {
     let screen = ui.ctx().content_rect();
-    let left = pointer.x + BOX[0] < screen.right();
+    let size = size(run.arms.len());
+    let left = pointer.x + size[0] < screen.right();
     let x = if left { pointer.x + 26.0 } else { pointer.x - 26.0 };
-    let y = (pointer.y + 10.0).min(screen.bottom() - BOX[1]);
+    let y = (pointer.y + 10.0).min(screen.bottom() - size[1]);
     Area::new(Id::unique("readings"))
         .order(Order::Tooltip)
         .interactable(false)
@@ -91,10 +98,11 @@ fn table(ui: &mut Ui, run: &RunView, look: Look, step: f64) {
     let small = |text: String| RichText::new(text).size(12.0);
     Grid::new("readings").num_columns(run.arms.len() + 2).spacing(vec2(16.0, 4.0)).show(ui, |ui| {
         ui.label("");
-        for arm in &run.arms {
+        for (number, arm) in run.arms.iter().enumerate() {
             ui.horizontal(|ui| {
                 ui.spacing_mut().item_spacing.x = 5.0;
-                widgets::line_sample(ui, t.text_muted, !arm.kept);
+                let trace = trace::of_arm(run, number, [Ink::Kept, Ink::Twin]);
+                widgets::line_sample(ui, color(trace.ink, t), trace);
                 ui.label(RichText::new(arm_title(&arm.name)).font(theme::medium(12.0)));
             });
         }

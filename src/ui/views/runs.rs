@@ -5,9 +5,9 @@ use eframe::egui::{
     Sense, Stroke, Ui, UiBuilder, vec2,
 };
 
+use crate::config::arm_title;
 use crate::report::charts::letter;
 use crate::report::format;
-use crate::report::run_view::arm_title;
 use crate::ui::action::{Action, Actions};
 use crate::ui::chart_cache::ChartCache;
 use crate::ui::command::Command;

@@ -1,158 +1,116 @@
-//! Weights of a GGUF file (llama.cpp's format, versions 1 to 3), decoded to f32 and named as in safetensors.
-//!
-//! Format: <https://github.com/ggml-org/ggml/blob/master/docs/gguf.md>.
+//! Weights of a GGUF model, decoded to f32 and named as in safetensors.
 
-mod blocks;
-mod header;
+mod config;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use memmap2::Mmap;
-
-use super::HostTensor;
+use super::{HostTensor, expected_tensors};
+use crate::gguf::{Gguf, GgufError};
 use crate::model::config::ModelConfig;
 use crate::model::error::ModelError;
-use blocks::BlockType;
-use header::{Header, TensorInfo};
+use names::Place;
 
-/// An open GGUF file.
-pub struct Gguf {
-    path: PathBuf,
-    map: Mmap,
-    header: Header,
-}
-
-fn damaged(path: &Path, problem: String) -> ModelError {
-    ModelError::Damaged { path: path.to_path_buf(), problem }
-}
-
-impl Gguf {
-    /// Reads the header and checks that every tensor lies inside the file.
-    pub fn open(path: &Path) -> Result<Gguf, ModelError> {
-        let io = |source| ModelError::Io { path: path.to_path_buf(), source };
-        let file = File::open(path).map_err(io)?;
-        // SAFETY: as for safetensors, the file must not change while it is mapped; nothing here writes to it.
-        let map = unsafe { Mmap::map(&file) }.map_err(io)?;
-        let header = Header::parse(&map).map_err(|problem| damaged(path, problem))?;
-        for (name, tensor) in &header.tensors {
-            let bytes = tensor.bytes().ok_or_else(|| {
-                let kind = tensor.kind;
-                let path = path.to_path_buf();
-                ModelError::GgufType { path, tensor: name.clone(), kind }
-            })?;
-            let end = tensor.start.checked_add(bytes);
-            if end.is_none_or(|end| end > map.len() as u64) {
-                return Err(damaged(path, format!("{name} reaches beyond the end of the file")));
-            }
+/// The decoder that the metadata describe, by way of the same rules as a config.json.
+pub fn config(paths: &[PathBuf]) -> Result<ModelConfig, ModelError> {
+    let file = Gguf::open(paths)?;
+    let unusable = |problem| ModelError::GgufConfig { path: file.path().to_path_buf(), problem };
+    let json = config::config_json(&file).map_err(unusable)?;
+    let mut config = ModelConfig::parse(&json.to_string(), file.path())?;
+    // Llama 3's stretched frequencies come as one divisor a channel pair.
+    if let Some(tensor) = file.tensors().get(ROPE_FACTORS) {
+        let pairs = config.rope.inv_freq.len();
+        if tensor.elements() != pairs as u64 {
+            let found = tensor.elements();
+            let problem = format!("{ROPE_FACTORS} has {found} factors for {pairs} channel pairs");
+            return Err(unusable(problem));
         }
-        Ok(Gguf { path: path.to_path_buf(), map, header })
+        let factors = file.decode(ROPE_FACTORS, 0..tensor.elements())?;
+        if let Some(factor) = factors.iter().find(|factor| !(factor.is_finite() && **factor > 0.0))
+        {
+            return Err(unusable(format!("{ROPE_FACTORS} holds the factor {factor}")));
+        }
+        for (frequency, factor) in config.rope.inv_freq.iter_mut().zip(factors) {
+            *frequency /= factor;
+        }
     }
+    Ok(config)
+}
 
-    /// The decoder that the metadata describe, by way of the same rules as a config.json.
-    pub fn config(&self) -> Result<ModelConfig, ModelError> {
-        let json =
-            names::config_json(&self.header).map_err(|problem| damaged(&self.path, problem))?;
-        let mut config = ModelConfig::parse(&json.to_string(), &self.path)?;
-        // Llama 3's stretched frequencies come as one divisor a channel pair.
-        if let Some(tensor) = self.header.tensors.get("rope_freqs.weight") {
-            let factors = self.decode("rope_freqs.weight", tensor)?;
-            for (frequency, factor) in config.rope.inv_freq.iter_mut().zip(factors) {
-                *frequency /= factor;
+const ROPE_FACTORS: &str = "rope_freqs.weight";
+
+/// An open GGUF model whose tensors are those that its architecture needs.
+pub struct GgufWeights {
+    file: Gguf,
+    config: ModelConfig,
+    /// By safetensors names.
+    tensors: BTreeMap<String, (Place, Vec<usize>)>,
+}
+
+impl GgufWeights {
+    /// Opens the files and checks names and shapes against `config`; `model` names the model in errors.
+    pub fn open(
+        model: &Path,
+        paths: &[PathBuf],
+        config: &ModelConfig,
+    ) -> Result<GgufWeights, ModelError> {
+        let file = Gguf::open(paths)?;
+        let mut unused: BTreeSet<&String> = file.tensors().keys().collect();
+        // Rotary tables: read with the configuration, or left over from old versions.
+        unused.retain(|name| !name.starts_with("rope_") && !name.contains("attn_rot_embd"));
+        let (mut missing, mut wrong_shape) = (Vec::new(), None);
+        let mut tensors = BTreeMap::new();
+        for (name, expected) in expected_tensors(config) {
+            let places = names::places(&name);
+            let found = places.into_iter().find_map(|place| {
+                let tensor = file.tensors().get(&place.name)?;
+                Some((tensor, place))
+            });
+            let Some((tensor, place)) = found else {
+                missing.push(name);
+                continue;
+            };
+            unused.remove(&place.name);
+            let shape = place.shape(tensor);
+            if shape.as_ref() != Some(&expected) && wrong_shape.is_none() {
+                let problem = format!(
+                    "{} has the shape {:?}, which does not hold the {expected:?} of {name}",
+                    place.name, tensor.shape
+                );
+                wrong_shape = Some(GgufError::Damaged { path: file.path().into(), problem });
             }
+            tensors.insert(name, (place, expected));
         }
-        Ok(config)
+        if !missing.is_empty() || !unused.is_empty() {
+            let unused = unused.into_iter().cloned().collect();
+            return Err(ModelError::TensorSet { dir: model.to_path_buf(), missing, unused });
+        }
+        match wrong_shape {
+            Some(error) => Err(error.into()),
+            None => Ok(GgufWeights { file, config: config.clone(), tensors }),
+        }
     }
 
     /// A tensor by its safetensors name.
-    pub fn tensor(
-        &self,
-        name: &str,
-        shape: &[usize],
-        config: &ModelConfig,
-    ) -> Result<HostTensor, ModelError> {
-        let place = names::place(name);
-        let missing = || ModelError::TensorSet {
-            dir: self.path.clone(),
-            missing: vec![name.to_owned()],
-            unused: Vec::new(),
-        };
-        let place = place.ok_or_else(missing)?;
-        let tensor = self.header.tensors.get(&place.name).ok_or_else(missing)?;
-        let found = place.shape(tensor).ok_or_else(missing)?;
-        if found != shape {
-            return Err(ModelError::Shape { tensor: place.name, found, expected: shape.to_vec() });
+    pub fn tensor(&self, name: &str) -> Result<HostTensor, ModelError> {
+        let unknown = || ModelError::NoSuchTensor { tensor: name.to_owned() };
+        let (place, shape) = self.tensors.get(name).ok_or_else(unknown)?;
+        let count: u64 = shape.iter().product::<usize>() as u64;
+        let start = place.expert.unwrap_or(0) as u64 * count;
+        let mut values = self.file.decode(&place.name, start..start + count)?;
+        if self.file.architecture() == Some("llama") {
+            values = names::unpermute(name, values, shape, &self.config);
         }
-        let mut values = match place.expert {
-            None => self.decode(&place.name, tensor)?,
-            Some(expert) => {
-                let all = self.decode(&place.name, tensor)?;
-                let count: usize = shape.iter().product();
-                all.chunks(count.max(1)).nth(expert).ok_or_else(missing)?.to_vec()
-            }
-        };
-        if self.header.architecture() == Some("llama") {
-            values = names::unpermute(name, values, shape, config);
-        }
-        let bad = values.iter().filter(|value| !value.is_finite()).count();
-        if bad > 0 {
-            let total = values.len();
-            return Err(ModelError::NonFinite { tensor: place.name, count: bad, total });
-        }
-        Ok(HostTensor { shape: shape.to_vec(), values })
+        Ok(HostTensor { shape: shape.clone(), values })
     }
 
-    /// Which of the expected safetensors names the file lacks, and which of its own tensors none of them needs.
-    pub fn compare<'a>(
-        &self,
-        expected: impl Iterator<Item = &'a String>,
-    ) -> (Vec<String>, Vec<String>) {
-        let mut unused: BTreeSet<&String> = self.header.tensors.keys().collect();
-        // Rotary tables: read with the configuration, or left over from old versions.
-        unused.retain(|name| !name.starts_with("rope_") && !name.ends_with("attn_rot_embd"));
-        let mut missing = Vec::new();
-        for name in expected {
-            match names::place(name).filter(|p| self.header.tensors.contains_key(&p.name)) {
-                Some(place) => {
-                    unused.remove(&place.name);
-                }
-                None => missing.push(name.clone()),
-            }
-        }
-        (missing, unused.into_iter().cloned().collect())
+    /// Names in alphabetic order.
+    pub fn names(&self) -> Vec<&str> {
+        self.tensors.keys().map(String::as_str).collect()
     }
 
-    /// Number of weights.
-    pub fn parameters(&self) -> u64 {
-        self.header.tensors.values().map(TensorInfo::elements).sum()
-    }
-
-    /// Bytes of all tensors.
-    pub fn bytes(&self) -> u64 {
-        self.header.tensors.values().filter_map(TensorInfo::bytes).sum()
-    }
-
-    /// The type that most bytes are stored in: `Q4_K`, ..
-    pub fn dtype(&self) -> String {
-        let mut bytes = BTreeMap::new();
-        for tensor in self.header.tensors.values() {
-            if let Some(kind) = BlockType::from_id(tensor.kind) {
-                *bytes.entry(kind.name()).or_insert(0) += tensor.bytes().unwrap_or(0);
-            }
-        }
-        let most = bytes.into_iter().max_by_key(|(_, bytes)| *bytes);
-        most.map_or_else(String::new, |(name, _)| name.to_owned())
-    }
-
-    fn decode(&self, name: &str, tensor: &TensorInfo) -> Result<Vec<f32>, ModelError> {
-        let outside = || damaged(&self.path, format!("{name} reaches beyond the end of the file"));
-        let bytes = tensor.bytes().and_then(|bytes| {
-            let start = usize::try_from(tensor.start).ok()?;
-            self.map.get(start..start.checked_add(usize::try_from(bytes).ok()?)?)
-        });
-        let kind = BlockType::from_id(tensor.kind);
-        kind.zip(bytes).ok_or_else(outside).map(|(kind, bytes)| kind.decode(bytes))
+    pub fn file(&self) -> &Gguf {
+        &self.file
     }
 }

@@ -1,34 +1,46 @@
-//! GGUF's names for what safetensors and config.json call otherwise, and the order of rotary channels undone.
+//! GGUF's names for the tensors of a checkpoint, and the order of rotary channels undone.
 
-use serde_json::{Map, Value as Json, json};
-
-use super::header::{Header, TensorInfo, Value};
+use crate::gguf::TensorInfo;
 use crate::model::config::ModelConfig;
 
-/// Where a tensor of a checkpoint lies in a GGUF file.
+/// Where a tensor of a checkpoint may lie in a GGUF file.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     pub name: String,
-    /// Experts are stacked into one tensor.
+    /// Which of the stacked experts; `None`: the whole tensor.
     pub expert: Option<usize>,
 }
 
 impl Place {
-    /// The shape of the tensor, or of one expert of it.
+    /// The shape of the tensor, or of one expert of it; `None` where it has no such expert.
     pub fn shape(&self, tensor: &TensorInfo) -> Option<Vec<usize>> {
-        let skip = usize::from(self.expert.is_some());
-        tensor.shape.get(skip..)?.iter().map(|&size| usize::try_from(size).ok()).collect()
+        let own = match self.expert {
+            None => &tensor.shape[..],
+            Some(expert) => {
+                let (count, rest) = tensor.shape.split_first()?;
+                ((expert as u64) < *count).then_some(rest)?
+            }
+        };
+        own.iter().map(|&size| usize::try_from(size).ok()).collect()
     }
 }
 
-/// The place of a tensor by its safetensors name.
-pub fn place(name: &str) -> Option<Place> {
-    let whole = |name: String| Some(Place { name, expert: None });
+/// The places of a tensor by its safetensors name, newer spelling first; none for a name that GGUF has not.
+pub fn places(name: &str) -> Vec<Place> {
     match name {
-        "model.embed_tokens.weight" => return whole("token_embd.weight".to_owned()),
-        "model.norm.weight" => return whole("output_norm.weight".to_owned()),
-        "lm_head.weight" => return whole("output.weight".to_owned()),
+        "model.embed_tokens.weight" => return whole("token_embd.weight"),
+        "model.norm.weight" => return whole("output_norm.weight"),
+        "lm_head.weight" => return whole("output.weight"),
         _ => {}
     }
+    of_layer(name).unwrap_or_default()
+}
+
+fn whole(name: impl Into<String>) -> Vec<Place> {
+    vec![Place { name: name.into(), expert: None }]
+}
+
+fn of_layer(name: &str) -> Option<Vec<Place>> {
     let (layer, part) = name.strip_prefix("model.layers.")?.split_once('.')?;
     let (module, kind) = part.rsplit_once('.')?;
     let own = match module {
@@ -44,22 +56,27 @@ pub fn place(name: &str) -> Option<Place> {
         "mlp.up_proj" => "ffn_up",
         "mlp.down_proj" => "ffn_down",
         "block_sparse_moe.gate" | "mlp.gate" => "ffn_gate_inp",
-        _ => {
-            let rest = module
-                .strip_prefix("block_sparse_moe.experts.")
-                .or_else(|| module.strip_prefix("mlp.experts."))?;
-            let (expert, matrix) = rest.split_once('.')?;
-            let stacked = match matrix {
-                "w1" | "gate_proj" => "ffn_gate_exps",
-                "w2" | "down_proj" => "ffn_down_exps",
-                "w3" | "up_proj" => "ffn_up_exps",
-                _ => return None,
-            };
-            let name = format!("blk.{layer}.{stacked}.{kind}");
-            return Some(Place { name, expert: Some(expert.parse().ok()?) });
-        }
+        _ => return of_expert(layer, module, kind),
     };
-    whole(format!("blk.{layer}.{own}.{kind}"))
+    Some(whole(format!("blk.{layer}.{own}.{kind}")))
+}
+
+/// Experts are stacked into one tensor; files from before that have a tensor for each.
+fn of_expert(layer: &str, module: &str, kind: &str) -> Option<Vec<Place>> {
+    let rest = module
+        .strip_prefix("block_sparse_moe.experts.")
+        .or_else(|| module.strip_prefix("mlp.experts."))?;
+    let (expert, matrix) = rest.split_once('.')?;
+    let own = match matrix {
+        "w1" | "gate_proj" => "ffn_gate",
+        "w2" | "down_proj" => "ffn_down",
+        "w3" | "up_proj" => "ffn_up",
+        _ => return None,
+    };
+    let number = expert.parse().ok()?;
+    let stacked = Place { name: format!("blk.{layer}.{own}_exps.{kind}"), expert: Some(number) };
+    let apart = Place { name: format!("blk.{layer}.{own}.{number}.{kind}"), expert: None };
+    Some(vec![stacked, apart])
 }
 
 /// llama.cpp interleaves the rotary halves of q and k in files of the `llama` architecture; puts them back.
@@ -85,88 +102,36 @@ pub fn unpermute(name: &str, values: Vec<f32>, shape: &[usize], config: &ModelCo
     out
 }
 
-/// The config.json that the metadata amount to; `Err` names what is missing.
-pub fn config_json(header: &Header) -> Result<Json, String> {
-    let architecture = header.architecture().ok_or("general.architecture is missing")?;
-    let number = |key: &str| match header.own(key) {
-        Some(Value::Integer(number)) => Some(json!(number)),
-        Some(Value::Real(number)) => Some(json!(number)),
-        _ => None,
-    };
-    let needed =
-        |key: &str| number(key).ok_or_else(|| format!("its metadata lack {architecture}.{key}"));
-    let experts = number("expert_count").filter(|count| count.as_i64().is_some_and(|n| n > 0));
-    let class = match (architecture, &experts) {
-        ("llama", None) => "LlamaForCausalLM",
-        ("llama", Some(_)) => "MixtralForCausalLM",
-        ("qwen2", _) => "Qwen2ForCausalLM",
-        ("qwen3", _) => "Qwen3ForCausalLM",
-        ("qwen3moe", _) => "Qwen3MoeForCausalLM",
-        (other, _) => {
-            return Err(format!(
-                "its architecture is {other}; of GGUF files llama, qwen2, qwen3 and qwen3moe can be read"
-            ));
-        }
-    };
-    let has = |name: &str| header.tensors.contains_key(name);
-    let rows = header.tensors.get("token_embd.weight").and_then(|tensor| tensor.shape.first());
-    let mut config = Map::new();
-    let mut set = |key: &str, value: Json| config.insert(key.to_owned(), value);
-    set("architectures", json!([class]));
-    set("model_type", json!(class.trim_end_matches("ForCausalLM").to_lowercase()));
-    set("hidden_act", json!("silu"));
-    set("vocab_size", json!(rows.ok_or("it holds no token_embd.weight")?));
-    set("hidden_size", needed("embedding_length")?);
-    set("num_hidden_layers", needed("block_count")?);
-    set("num_attention_heads", needed("attention.head_count")?);
-    set("rms_norm_eps", needed("attention.layer_norm_rms_epsilon")?);
-    set("intermediate_size", needed("feed_forward_length")?);
-    set("max_position_embeddings", needed("context_length")?);
-    let kv_heads = number("attention.head_count_kv").or_else(|| number("attention.head_count"));
-    set("num_key_value_heads", kv_heads.unwrap_or_default());
-    set("rope_theta", number("rope.freq_base").unwrap_or(json!(10_000.0)));
-    let head = number("attention.key_length").or_else(|| number("rope.dimension_count"));
-    if let Some(head) = head {
-        set("head_dim", head);
-    }
-    if let Some(experts) = experts {
-        set("num_local_experts", experts.clone());
-        set("num_experts", experts);
-        set("num_experts_per_tok", needed("expert_used_count")?);
-        set("norm_topk_prob", json!(true));
-        if let Some(width) = number("expert_feed_forward_length") {
-            set("moe_intermediate_size", width);
-        }
-    }
-    set("tie_word_embeddings", json!(!has("output.weight")));
-    set("attention_bias", json!(has("blk.0.attn_q.bias")));
-    set("mlp_bias", json!(has("blk.0.ffn_up.bias")));
-    if let Some(scaling) = rope_scaling(header) {
-        set("rope_scaling", scaling);
-    }
-    for (key, own) in [("bos_token_id", "bos_token_id"), ("eos_token_id", "eos_token_id")] {
-        if let Some(Value::Integer(id)) = header.metadata.get(&format!("tokenizer.ggml.{own}")) {
-            set(key, json!(id));
-        }
-    }
-    Ok(Json::Object(config))
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn rope_scaling(header: &Header) -> Option<Json> {
-    let Some(Value::Text(kind)) = header.own("rope.scaling.type") else { return None };
-    let factor = match header.own("rope.scaling.factor") {
-        Some(Value::Real(factor)) => *factor,
-        _ => return None,
-    };
-    let original = match header.own("rope.scaling.original_context_length") {
-        Some(Value::Integer(length)) => json!(length),
-        _ => Json::Null,
-    };
-    match kind.as_str() {
-        "linear" => Some(json!({"rope_type": "linear", "factor": factor})),
-        "yarn" => Some(json!({
-            "rope_type": "yarn", "factor": factor, "original_max_position_embeddings": original,
-        })),
-        _ => None,
+    #[test]
+    fn experts_are_looked_for_stacked_and_apart() {
+        let places = places("model.layers.3.block_sparse_moe.experts.5.w2.weight");
+        let stacked = Place { name: "blk.3.ffn_down_exps.weight".into(), expert: Some(5) };
+        let apart = Place { name: "blk.3.ffn_down.5.weight".into(), expert: None };
+        assert_eq!(places, [stacked.clone(), apart.clone()]);
+        let info = |shape: &[u64]| TensorInfo { shape: shape.into(), kind: 0, start: 0, part: 0 };
+        assert_eq!(stacked.shape(&info(&[8, 16, 32])), Some(vec![16, 32]));
+        assert_eq!(stacked.shape(&info(&[5, 16, 32])), None, "there is no sixth expert");
+        assert_eq!(apart.shape(&info(&[16, 32])), Some(vec![16, 32]));
+    }
+
+    #[test]
+    fn names_of_every_supported_module_are_known() {
+        let own = |name: &str| super::places(name).into_iter().next().map(|place| place.name);
+        for (theirs, ours) in [
+            ("model.layers.0.self_attn.q_proj.bias", "blk.0.attn_q.bias"),
+            ("model.layers.0.self_attn.k_norm.weight", "blk.0.attn_k_norm.weight"),
+            ("model.layers.1.block_sparse_moe.gate.weight", "blk.1.ffn_gate_inp.weight"),
+            ("model.layers.1.block_sparse_moe.experts.0.w1.weight", "blk.1.ffn_gate_exps.weight"),
+            ("model.layers.1.mlp.experts.7.up_proj.weight", "blk.1.ffn_up_exps.weight"),
+            ("lm_head.weight", "output.weight"),
+        ] {
+            assert_eq!(own(theirs).as_deref(), Some(ours));
+        }
+        assert_eq!(own("model.layers.0.self_attn.rotary.inv_freq"), None);
+        assert_eq!(own("model.layers.0.block_sparse_moe.experts.x.w1.weight"), None);
     }
 }

@@ -27,6 +27,9 @@ pub fn method_card(ui: &mut Ui, state: &mut State, enabled: bool) {
                 field_row(ui, form, "label_smoothing", enabled);
             }
             field_row(ui, form, "twin", enabled);
+            if form.get("objective") != "sft" {
+                field_row(ui, form, "sweep", enabled);
+            }
         },
     );
 }

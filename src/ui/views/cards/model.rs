@@ -16,8 +16,9 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
         |ui| {
             let button = Button::new(RichText::new("Open…").font(theme::medium(12.0)))
                 .min_size(vec2(0.0, 24.0));
-            let response =
-                ui.add_enabled(enabled, button).on_hover_text("Choose a Hugging Face model folder");
+            let response = ui
+                .add_enabled(enabled, button)
+                .on_hover_text("Choose a model folder (a .gguf file can be dropped)");
             if response.accessible_name("Open model…").clicked() {
                 actions.push(Action::Open(Wanted::Model));
             }
@@ -47,7 +48,7 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
                 Loaded::Nothing => {
                     widgets::hint(
                         ui,
-                        "Drop a Hugging Face model folder on the window, or open one.",
+                        "Drop a Hugging Face model folder or a .gguf file on the window, or open a folder.",
                     );
                 }
             }

@@ -3,9 +3,10 @@
 use eframe::egui::{Align, Frame, Label, Layout, Margin, RichText, ScrollArea, Ui, vec2};
 
 use super::{arm_sample, shown_at};
+use crate::report::palette::Ink;
 use crate::report::run_view::RunView;
 use crate::report::samples::{PromptAnswers, marked};
-use crate::train::event::{ArmInfo, SampleText};
+use crate::train::event::SampleText;
 use crate::ui::state::Inspection;
 use crate::ui::theme::{self, GAP, TokensExt};
 use crate::ui::widgets;
@@ -13,9 +14,9 @@ use crate::ui::widgets;
 /// Narrower columns are put beneath each other.
 const COLUMN: f32 = 230.0;
 
-/// Who answered (`None`: the base model), and what.
+/// Who answered (an arm's number; `None`: the base model), and what.
 struct Column<'a> {
-    arm: Option<&'a ArmInfo>,
+    arm: Option<usize>,
     answer: Option<&'a SampleText>,
 }
 
@@ -31,7 +32,7 @@ pub fn answers_ui(ui: &mut Ui, run: &RunView, inspect: &Inspection) {
             });
             return;
         };
-        let help = "words that the base model did not say are marked";
+        let help = "Marked are words that the base model did not say.";
         let color = ui.tokens().text_faint;
         ui.label(RichText::new(help).size(12.0).color(color));
         for prompt in run.samples.prompts() {
@@ -61,8 +62,8 @@ fn prompt_card(ui: &mut Ui, run: &RunView, prompt: &PromptAnswers, step: usize) 
         let answers = prompt.steps.get(&step);
         let base = prompt.reference.as_ref();
         let base = base.map(|answer| Column { arm: None, answer: Some(answer) });
-        let arms = run.arms.iter().map(|arm| Column {
-            arm: Some(arm),
+        let arms = run.arms.iter().enumerate().map(|(number, arm)| Column {
+            arm: Some(number),
             answer: answers.and_then(|answers| answers.get(&arm.name)),
         });
         let columns: Vec<Column<'_>> = base.into_iter().chain(arms).collect();
@@ -97,7 +98,10 @@ fn answer(ui: &mut Ui, run: &RunView, column: &Column<'_>, standard: &str) {
         ui.set_min_height(18.0);
         ui.spacing_mut().item_spacing.x = 6.0;
         match column.arm {
-            Some(arm) => arm_sample(ui, run, &arm.name, if arm.kept { t.kept } else { t.twin }),
+            Some(arm) => {
+                let kept = run.arms.get(arm).is_some_and(|arm| arm.kept);
+                arm_sample(ui, run, arm, if kept { Ink::Kept } else { Ink::Twin });
+            }
             None => {
                 widgets::level_sample(ui, t.reference);
                 ui.label(RichText::new("Base model").font(theme::medium(12.0)));

@@ -1,6 +1,7 @@
 //! Inspect: where in the answers likelihood is lost, every pair of the probe, and one pair token by token.
 
 mod answers;
+mod bands;
 mod pairs;
 mod profile;
 mod tokens;
@@ -9,8 +10,12 @@ use eframe::egui::{
     Align, CentralPanel, Frame, Label, Layout, Margin, RichText, ScrollArea, Slider, Ui,
 };
 
-use crate::report::run_view::{RunView, arm_title};
+use crate::config::arm_title;
+use crate::report::palette::Ink;
+use crate::report::run_view::RunView;
+use crate::report::trace;
 use crate::ui::action::{Action, Actions};
+use crate::ui::chart::color;
 use crate::ui::command::Command;
 use crate::ui::export;
 use crate::ui::probe::ProbeView;
@@ -138,14 +143,17 @@ fn body(ui: &mut Ui, run: &RunView, probe: &Loaded<ProbeView>, inspect: &mut Ins
         ui.add_space(gap);
         if let Some(probe) = probe {
             tokens::pair_card(ui, run, probe, inspect.pair);
-            ui.add_space(12.0);
+            ui.add_space(gap);
         }
+        bands::bands_card(ui, run, inspect.arm);
+        ui.add_space(12.0);
     });
 }
 
-/// The arms with the sample of their line, from left to right.
-fn arm_sample(ui: &mut Ui, run: &RunView, arm: &str, color: eframe::egui::Color32) {
-    let kept = run.arms.iter().any(|own| own.name == arm && own.kept);
-    widgets::line_sample(ui, color, !kept);
-    ui.label(RichText::new(arm_title(arm)).font(theme::medium(12.0)));
+/// An arm with the sample of its line; `ink` is the colour where there is a twin at most.
+fn arm_sample(ui: &mut Ui, run: &RunView, arm: usize, ink: Ink) {
+    let trace = trace::of_arm(run, arm, [ink, ink]);
+    widgets::line_sample(ui, color(trace.ink, ui.tokens()), trace);
+    let name = run.arms.get(arm).map_or("", |arm| &arm.name);
+    ui.label(RichText::new(arm_title(name)).font(theme::medium(12.0)));
 }

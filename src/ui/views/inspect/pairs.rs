@@ -1,12 +1,14 @@
 //! The table of the probe's pairs under one arm: sorted, filtered, one selected.
 
 use eframe::egui::{
-    self, Align, Align2, Button, Color32, Key, Layout, Margin, Rect, RichText, ScrollArea, Sense,
-    Stroke, TextEdit, Ui, UiBuilder, pos2, vec2,
+    self, Align, Align2, Button, Color32, ComboBox, Key, Layout, Margin, Rect, RichText,
+    ScrollArea, Sense, Stroke, TextEdit, Ui, UiBuilder, pos2, vec2,
 };
 
+use crate::config::arm_title;
 use crate::report::format;
-use crate::report::run_view::{RunView, arm_title};
+use crate::report::run_view::RunView;
+use crate::report::trace;
 use crate::ui::probe::{PairRow, ProbeView, holds, rows, sorted};
 use crate::ui::state::{Inspection, PairColumn};
 use crate::ui::theme::{self, Tokens, TokensExt};
@@ -34,7 +36,7 @@ const fn column(
     Column { key, title, help, width, bar }
 }
 
-const COLUMNS: [Column; 10] = [
+const COLUMNS: [Column; 11] = [
     column(PairColumn::Row, "Row", "Row of the file, from 0", 52.0, false),
     column(
         PairColumn::FirstDifference,
@@ -71,6 +73,13 @@ const COLUMNS: [Column; 10] = [
         "Since start",
         "Change of the chosen answer since the run began, nats",
         84.0,
+        false,
+    ),
+    column(
+        PairColumn::Ches,
+        "CHES",
+        "How alike the answers' hidden states are under the base model, length-normalised (arXiv 2410.08847)",
+        66.0,
         false,
     ),
     column(
@@ -125,8 +134,12 @@ fn controls(ui: &mut Ui, run: &RunView, inspect: &mut Inspection, rows: &[PairRo
         ui.set_min_height(30.0);
         let names: Vec<String> = run.arms.iter().map(|arm| arm_title(&arm.name)).collect();
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        if let Some(index) = widgets::small_segmented(ui, &names, inspect.arm) {
-            inspect.arm = index;
+        if !trace::many(run) {
+            if let Some(index) = widgets::small_segmented(ui, &names, inspect.arm) {
+                inspect.arm = index;
+            }
+        } else {
+            arm_menu(ui, &names, &mut inspect.arm);
         }
         let edit = TextEdit::singleline(&mut inspect.filter)
             .hint_text("Find words or a row")
@@ -144,6 +157,18 @@ fn controls(ui: &mut Ui, run: &RunView, inspect: &mut Inspection, rows: &[PairRo
             ui.add(egui::Label::new(RichText::new(text).size(12.0).color(t.text_muted)).truncate());
         });
     });
+}
+
+/// The choice of an arm where there are too many to stand side by side.
+fn arm_menu(ui: &mut Ui, names: &[&str], arm: &mut usize) {
+    let shown = names.get(*arm).copied().unwrap_or_default();
+    let menu = ComboBox::from_id_salt("arm of the pairs").width(120.0).selected_text(shown);
+    let response = menu.show_ui(ui, |ui| {
+        for (index, name) in names.iter().enumerate() {
+            ui.selectable_value(arm, index, *name);
+        }
+    });
+    response.response.accessible_name("Arm");
 }
 
 /// Columns that have something to say, with their places.

@@ -9,15 +9,20 @@ use egui_plot::{
     Points, VLine,
 };
 
+use crate::config::arm_title;
 use crate::insight::EditProfile;
 use crate::report::format;
-use crate::report::run_view::{RunView, arm_title};
+use crate::report::palette::Ink;
+use crate::report::run_view::RunView;
+use crate::report::trace::{self, Trace};
+use crate::ui::chart::color;
 use crate::ui::probe::ProbeView;
 use crate::ui::theme::{self, Tokens, TokensExt};
 use crate::ui::widgets;
 
-const HELP: &str = "Plain DPO lowers the tokens behind the first difference, although they are right: \
-                    Pal et al., arXiv 2402.13228, section 3.";
+const HELP: &str = "Plain DPO lowers the tokens behind the first difference, although they are right. In the \
+                    paper (Pal et al., arXiv 2402.13228 v2, section 3, MetaMath pairs) their mean is -0.37 nats \
+                    under the reference, -1.82 after DPO and -0.26 after DPOP.";
 
 /// Tokens before and behind the first difference that are shown at most.
 const BEFORE: isize = 12;
@@ -30,6 +35,7 @@ struct Profile<'a> {
     name: String,
     profile: &'a EditProfile,
     color: Color32,
+    trace: Trace,
     style: LineStyle,
     width: f32,
 }
@@ -44,10 +50,10 @@ pub fn profile_card(ui: &mut Ui, run: &RunView, probe: &ProbeView) {
             // From right to left.
             ui.label(RichText::new("reference").size(12.0).color(t.text_muted));
             widgets::level_sample(ui, t.reference);
-            for arm in run.arms.iter().rev() {
+            for line in &lines[1..] {
                 ui.add_space(8.0);
-                ui.label(RichText::new(arm_title(&arm.name)).font(theme::medium(12.0)));
-                widgets::line_sample(ui, t.chosen, !arm.kept);
+                ui.label(RichText::new(&line.name).font(theme::medium(12.0)));
+                widgets::line_sample(ui, line.color, line.trace);
             }
         },
         |ui| {
@@ -67,16 +73,19 @@ fn profiles<'a>(run: &RunView, probe: &'a ProbeView, t: &Tokens) -> Vec<Profile<
         name: "reference".into(),
         profile: &probe.reference_profile,
         color: t.reference,
+        trace: Trace { ink: Ink::Twin, dashed: true, kept: false },
         style: LineStyle::dotted_dense(),
         width: 1.6,
     }];
     // The kept arm last, over the others.
-    for arm in run.arms.iter().rev() {
+    for (number, arm) in run.arms.iter().enumerate().rev() {
         if let Some(profile) = probe.profiles.get(&arm.name) {
-            let style = if arm.kept { LineStyle::Solid } else { LineStyle::Dashed { length: 7.0 } };
-            let width = if arm.kept { 2.4 } else { 1.8 };
-            let name = arm_title(&arm.name);
-            lines.push(Profile { name, profile, color: t.chosen, style, width });
+            let trace = trace::of_arm(run, number, [Ink::Chosen, Ink::Chosen]);
+            let style =
+                if trace.dashed { LineStyle::Dashed { length: 7.0 } } else { LineStyle::Solid };
+            let width = if trace.kept { 2.4 } else { 1.8 };
+            let (name, color) = (arm_title(&arm.name), color(trace.ink, t));
+            lines.push(Profile { name, profile, color, trace, style, width });
         }
     }
     lines
@@ -203,6 +212,7 @@ fn means(ui: &mut Ui, lines: &[Profile<'_>], t: &Tokens) {
     ui.set_max_width(226.0);
     widgets::hint(
         ui,
-        "Plain DPO lowers the tokens behind the first difference, although they are right.",
-    );
+        "In the paper, behind the difference: −0.37 reference, −1.82 after DPO, −0.26 after DPOP.",
+    )
+    .on_hover_text(HELP);
 }

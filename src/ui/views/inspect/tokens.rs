@@ -2,14 +2,16 @@
 
 use eframe::egui::text::LayoutJob;
 use eframe::egui::{
-    Align, Color32, Frame, Label, Layout, Margin, Rect, RichText, Sense, Stroke, TextFormat, Ui,
-    pos2, vec2,
+    Align, Color32, Frame, Galley, Label, Layout, Margin, Pos2, Rect, RichText, Sense, Stroke,
+    TextFormat, Ui, pos2, vec2,
 };
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 use crate::report::format;
+use crate::report::palette::Ink;
 use crate::report::run_view::RunView;
 use crate::run::probe_records::{RecordedPair, Tokens as Texts};
+use crate::ui::chart::color;
 use crate::ui::probe::ProbeView;
 use crate::ui::theme::{self, Tokens, TokensExt};
 use crate::ui::views::inspect::arm_sample;
@@ -79,17 +81,17 @@ fn answer(
     differs: &[bool],
 ) {
     let t = ui.tokens();
-    let (title, color) =
-        if chosen { ("Chosen answer", t.chosen) } else { ("Rejected answer", t.rejected) };
-    ui.label(RichText::new(title).font(theme::semibold(12.5)).color(color));
-    for arm in &run.arms {
+    let (title, ink) =
+        if chosen { ("Chosen answer", Ink::Chosen) } else { ("Rejected answer", Ink::Rejected) };
+    ui.label(RichText::new(title).font(theme::semibold(12.5)).color(color(ink, t)));
+    for (number_of_arm, arm) in run.arms.iter().enumerate() {
         let changes = probe.changes(&arm.name, number, chosen);
         if changes.is_empty() {
             continue;
         }
         ui.horizontal(|ui| {
             ui.set_min_height(18.0);
-            arm_sample(ui, run, &arm.name, color);
+            arm_sample(ui, run, number_of_arm, ink);
             let sum: f64 = changes.iter().map(|&change| f64::from(change)).sum();
             let text = format!("{} nats", signed(sum));
             ui.label(RichText::new(text).size(12.0).color(t.text_muted));
@@ -110,15 +112,12 @@ fn heat_map(ui: &mut Ui, tokens: &Texts, changes: &[f32], differs: &[bool], t: &
     job.wrap.max_width = ui.available_width();
     let mut ends = Vec::with_capacity(changes.len());
     let mut length = 0;
-    for ((text, &change), &differs) in tokens.texts.iter().zip(changes).zip(differs) {
+    for (text, &change) in tokens.texts.iter().zip(changes) {
         let mut format = TextFormat::simple(theme::regular(13.5), t.text);
         format.line_height = Some(22.0);
         format.background = tint(change, t);
         // Neighbours would overlap.
         format.expand_bg = 0.0;
-        if differs {
-            format.underline = Stroke::new(1.6, t.text);
-        }
         job.append(text, 0.0, format);
         length += text.chars().count();
         ends.push(length);
@@ -126,6 +125,7 @@ fn heat_map(ui: &mut Ui, tokens: &Texts, changes: &[f32], differs: &[bool], t: &
     let galley = ui.fonts_mut(|fonts| fonts.layout_job(job));
     let (rect, response) = ui.allocate_exact_size(galley.size(), Sense::hover());
     ui.painter().galley(rect.min, galley.clone(), t.text);
+    underline(ui, &galley, rect.min, &ends, differs);
     let words = || {
         let parts = tokens.texts.iter().zip(changes);
         let parts = parts.map(|(text, change)| format!("{text} {}", signed(f64::from(*change))));
@@ -145,6 +145,24 @@ fn heat_map(ui: &mut Ui, tokens: &Texts, changes: &[f32], differs: &[bool], t: &
             index + 1,
             signed(f64::from(change))
         ));
+    }
+}
+
+/// A line close below the tokens that differ. The galley's own stands at the bottom of its high rows, where it seems to
+/// belong to the next one.
+fn underline(ui: &Ui, galley: &Galley, at: Pos2, ends: &[usize], differs: &[bool]) {
+    let stroke = Stroke::new(1.6, ui.tokens().text);
+    let mut index = 0;
+    for placed in &galley.rows {
+        for glyph in &placed.row.glyphs {
+            let token = ends.partition_point(|&end| end <= index);
+            index += 1;
+            if differs.get(token) == Some(&true) {
+                let base = at + placed.pos.to_vec2() + glyph.pos.to_vec2() + vec2(0.0, 2.5);
+                ui.painter().hline(base.x..=base.x + glyph.advance_width, base.y, stroke);
+            }
+        }
+        index += usize::from(placed.ends_with_newline);
     }
 }
 

@@ -4,14 +4,44 @@ use std::collections::BTreeMap;
 
 use super::blocks::BlockType;
 
-/// A metadata value; arrays are kept only by their length, which is all that is asked of them.
+/// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Value {
     Integer(i64),
     Real(f64),
     Bool(bool),
     Text(String),
-    Array(u64),
+    /// `count` values of `kind`, the first at byte `at` of the file: a vocabulary is read only by who needs it.
+    Array {
+        kind: u32,
+        count: u64,
+        at: usize,
+    },
+}
+
+impl Value {
+    pub fn integer(&self) -> Option<i64> {
+        match self {
+            Value::Integer(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    /// A whole number counts as a real one.
+    pub fn real(&self) -> Option<f64> {
+        match self {
+            Value::Integer(number) => Some(*number as f64),
+            Value::Real(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    pub fn text(&self) -> Option<&str> {
+        match self {
+            Value::Text(text) => Some(text),
+            _ => None,
+        }
+    }
 }
 
 /// Where a tensor lies.
@@ -21,8 +51,10 @@ pub struct TensorInfo {
     pub shape: Vec<u64>,
     /// ggml's number of the block type.
     pub kind: u32,
-    /// From the start of the file.
+    /// From the start of its file.
     pub start: u64,
+    /// Which file of a split model.
+    pub part: usize,
 }
 
 impl TensorInfo {
@@ -34,7 +66,7 @@ impl TensorInfo {
     pub fn bytes(&self) -> Option<u64> {
         let kind = BlockType::from_id(self.kind)?;
         let whole = self.shape.last()?.is_multiple_of(kind.elements() as u64);
-        (whole).then(|| self.elements() / kind.elements() as u64 * kind.bytes() as u64)
+        whole.then(|| self.elements() / kind.elements() as u64 * kind.bytes() as u64)
     }
 }
 
@@ -42,13 +74,18 @@ impl TensorInfo {
 pub struct Header {
     pub metadata: BTreeMap<String, Value>,
     pub tensors: BTreeMap<String, TensorInfo>,
+    /// Where the tensors' data begin.
+    pub data: u64,
 }
 
 /// Dimensions a tensor has at most (ggml's limit).
 const MAX_DIMENSIONS: u32 = 4;
 
+const TEXT: u32 = 8;
+const ARRAY: u32 = 9;
+
 /// Reads little-endian values and never beyond the end.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Version 1 counts in 32 bits.
@@ -87,7 +124,7 @@ impl<'a> Reader<'a> {
         Ok(String::from_utf8_lossy(self.take(length)?).into_owned())
     }
 
-    fn value(&mut self, kind: u32) -> Result<Value, String> {
+    pub fn value(&mut self, kind: u32) -> Result<Value, String> {
         Ok(match kind {
             0 => Value::Integer(i64::from(self.array::<1>()?[0])),
             1 => Value::Integer(i64::from(i8::from_le_bytes(self.array()?))),
@@ -97,23 +134,54 @@ impl<'a> Reader<'a> {
             5 => Value::Integer(i64::from(i32::from_le_bytes(self.array()?))),
             6 => Value::Real(f64::from(f32::from_le_bytes(self.array()?))),
             7 => Value::Bool(self.array::<1>()?[0] != 0),
-            8 => Value::Text(self.text()?),
-            9 => {
-                let kind = self.u32()?;
-                if kind == 9 {
-                    return Err("its metadata nest arrays".to_owned());
-                }
-                let count = self.count()?;
-                for _ in 0..count {
-                    self.value(kind)?;
-                }
-                Value::Array(count)
+            TEXT => Value::Text(self.text()?),
+            ARRAY => {
+                let (kind, count) = (self.u32()?, self.count()?);
+                let at = self.at;
+                self.skip(kind, count)?;
+                Value::Array { kind, count, at }
             }
             10 => Value::Integer(i64::try_from(self.u64()?).unwrap_or(i64::MAX)),
             11 => Value::Integer(i64::from_le_bytes(self.array()?)),
             12 => Value::Real(f64::from_le_bytes(self.array()?)),
             other => return Err(format!("its metadata hold a value of the unknown type {other}")),
         })
+    }
+
+    /// Goes past `count` values of an array.
+    fn skip(&mut self, kind: u32, count: u64) -> Result<(), String> {
+        let width: u64 = match kind {
+            0 | 1 | 7 => 1,
+            2 | 3 => 2,
+            4..=6 => 4,
+            10..=12 => 8,
+            TEXT => {
+                for _ in 0..count {
+                    self.text()?;
+                }
+                return Ok(());
+            }
+            ARRAY => return Err("its metadata nest arrays".to_owned()),
+            other => return Err(format!("its metadata hold an array of the unknown type {other}")),
+        };
+        let bytes = count.checked_mul(width).and_then(|bytes| usize::try_from(bytes).ok());
+        self.take(bytes.ok_or("its header is cut off")?).map(|_| ())
+    }
+
+    /// One tensor's entry; `start` still counts from the data.
+    fn tensor(&mut self) -> Result<TensorInfo, String> {
+        let dimensions = self.u32()?;
+        if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
+            return Err(format!("a tensor has {dimensions} dimensions"));
+        }
+        let mut shape = Vec::new();
+        let mut elements = 1u64;
+        for _ in 0..dimensions {
+            let size = self.count()?;
+            elements = elements.checked_mul(size).ok_or("a tensor is too large")?;
+            shape.insert(0, size);
+        }
+        Ok(TensorInfo { shape, kind: self.u32()?, start: self.u64()?, part: 0 })
     }
 }
 
@@ -141,44 +209,30 @@ impl Header {
         }
         for _ in 0..tensors {
             let name = reader.text()?;
-            header.tensors.insert(name, tensor(&mut reader)?);
+            if let Some(_twice) = header.tensors.insert(name.clone(), reader.tensor()?) {
+                return Err(format!("it holds {name} twice"));
+            }
         }
         let alignment = match header.metadata.get("general.alignment") {
             Some(Value::Integer(alignment)) if *alignment > 0 => *alignment as u64,
             _ => 32,
         };
-        let data = (reader.at as u64).next_multiple_of(alignment);
-        for info in header.tensors.values_mut() {
-            info.start = info.start.checked_add(data).ok_or("a tensor's offset is too large")?;
+        header.data = (reader.at as u64).next_multiple_of(alignment);
+        for tensor in header.tensors.values_mut() {
+            let start = tensor.start.checked_add(header.data);
+            tensor.start = start.ok_or("a tensor's offset is too large")?;
         }
         Ok(header)
     }
 
-    pub fn architecture(&self) -> Option<&str> {
-        match self.metadata.get("general.architecture") {
-            Some(Value::Text(name)) => Some(name),
-            _ => None,
-        }
+    /// The values of an array; empty where the key holds none. `bytes` are those the header was parsed from.
+    pub fn array(&self, bytes: &[u8], key: &str) -> Result<Vec<Value>, String> {
+        let Some(&Value::Array { kind, count, at }) = self.metadata.get(key) else {
+            return Ok(Vec::new());
+        };
+        // Arrays of version 1 hold texts with 32-bit lengths.
+        let wide = bytes.get(4) != Some(&1);
+        let mut reader = Reader { bytes, at, wide };
+        (0..count).map(|_| reader.value(kind)).collect()
     }
-
-    /// A value under the architecture's own prefix.
-    pub fn own(&self, key: &str) -> Option<&Value> {
-        self.metadata.get(&format!("{}.{key}", self.architecture()?))
-    }
-}
-
-/// One tensor's entry; `start` still counts from the data.
-fn tensor(reader: &mut Reader) -> Result<TensorInfo, String> {
-    let dimensions = reader.u32()?;
-    if !(1..=MAX_DIMENSIONS).contains(&dimensions) {
-        return Err(format!("a tensor has {dimensions} dimensions"));
-    }
-    let mut shape = Vec::new();
-    let mut elements = 1u64;
-    for _ in 0..dimensions {
-        let size = reader.count()?;
-        elements = elements.checked_mul(size).ok_or("a tensor is too large")?;
-        shape.insert(0, size);
-    }
-    Ok(TensorInfo { shape, kind: reader.u32()?, start: reader.u64()? })
 }

@@ -1,5 +1,5 @@
-// With s = sigmoid(gate): dgate = dy up s (1 + gate (1 - s)), dup = dy gate s; one thread an element.
-// info: elements
+// With s = sigmoid(u(gate)): dgate = dy up s (1 + gate (1 - s) u'), dup = dy gate s; one thread an element.
+// info: elements, activation (0 SiLU, 1 GELU in its tanh form)
 @group(0) @binding(0) var<storage, read_write> gate: array<f32>;
 @group(0) @binding(1) var<storage, read_write> up: array<f32>;
 @group(0) @binding(2) var<storage, read_write> dy: array<f32>;
@@ -14,7 +14,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec
     let i = (wid.x + wid.y * nwg.x) * WG + tid;
     if i >= info[0] { return; }
     let g = gate[i];
-    let s = 1.0 / (1.0 + exp(-g));
-    dgate[i] = dy[i] * up[i] * s * (1.0 + g * (1.0 - s));
+    let sigmoid = gate_sigmoid(g, info[1] == 1u);
+    let s = sigmoid.x;
+    dgate[i] = dy[i] * up[i] * s * (1.0 + g * (1.0 - s) * sigmoid.y);
     dup[i] = dy[i] * g * s;
 }
