@@ -123,10 +123,10 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub max_new_tokens: usize,
     /// 0 takes the likeliest token always; 1 draws with the model's probabilities.
-    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = temperature)]
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// Draw from the likeliest tokens that together have this probability.
-    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = share)]
+    #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true, value_parser = share)]
     pub top_p: f64,
     /// Draw from the N likeliest tokens; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 0)]

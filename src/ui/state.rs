@@ -143,6 +143,8 @@ pub enum PairColumn {
 pub struct Inspection {
     /// The run opened in Runs, not the window's own.
     pub opened: bool,
+    /// Answers instead of pairs.
+    pub answers: bool,
     /// The probe after so many updates; `None` for the newest.
     pub step: Option<usize>,
     /// Number of the arm whose pairs are listed.

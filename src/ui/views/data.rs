@@ -1,8 +1,7 @@
 //! Data: the whole report on the preference file, and pairs with the differing words marked.
 
 use eframe::egui::{
-    self, Align, CentralPanel, Color32, Frame, Layout, Margin, Panel, RichText, ScrollArea,
-    TextFormat, Ui, text::LayoutJob,
+    self, Align, CentralPanel, Color32, Frame, Layout, Margin, Panel, RichText, ScrollArea, Ui,
 };
 
 use crate::report::format;
@@ -192,29 +191,7 @@ fn answer(ui: &mut Ui, name: &str, pieces: &[Piece], color: Color32, t: &Tokens)
     ui.horizontal_top(|ui| {
         let label = RichText::new(name).font(theme::semibold(11.5)).color(color);
         widgets::margin_word(ui, MARGIN, label);
-        ui.add(egui::Label::new(marked(pieces, color, t)).wrap());
+        let pieces = pieces.iter().map(|piece| (piece.text.as_str(), piece.differs));
+        ui.add(egui::Label::new(widgets::marked(pieces, color, t)).wrap());
     });
-}
-
-/// The text with its differing words on a tint of `color`.
-fn marked(pieces: &[Piece], color: Color32, t: &Tokens) -> LayoutJob {
-    let mut job = LayoutJob::default();
-    let last = pieces.len().saturating_sub(1);
-    for (index, piece) in pieces.iter().enumerate() {
-        let mut text = piece.text.as_str();
-        if index == 0 {
-            text = text.trim_start();
-        }
-        if index == last {
-            text = text.trim_end();
-        }
-        let mut format = TextFormat::simple(theme::regular(13.0), t.text);
-        if piece.differs {
-            format.font_id = theme::semibold(13.0);
-            format.color = color;
-            format.background = color.gamma_multiply(0.18);
-        }
-        job.append(text, 0.0, format);
-    }
-    job
 }
