@@ -12,7 +12,7 @@ use super::backend;
 use super::demo::{self, Demo};
 use super::export::{Export, Parcel};
 use super::probe::{self, ProbeSource, ProbeView};
-use super::state::{Opened, Wanted};
+use super::state::{Asked, Opened, Wanted};
 use super::summaries::{DataReport, MemoryLine, ModelSummary, RunRow};
 
 /// A result of background work.
@@ -49,6 +49,10 @@ pub enum Message {
     Probe {
         ticket: u64,
         result: Result<Option<Box<ProbeView>>, String>,
+    },
+    Asked {
+        ticket: u64,
+        result: Result<Asked, String>,
     },
     /// Where an export is to be written.
     SaveTo {
@@ -142,6 +146,13 @@ impl Mailbox {
         self.spawn(move || {
             let result = probe::load(&folder, step, known).map(|view| view.map(Box::new));
             Message::Probe { ticket, result }
+        });
+    }
+
+    pub fn ask(&self, ticket: u64, program: PathBuf, run: PathBuf, prompt: String) {
+        self.spawn(move || Message::Asked {
+            ticket,
+            result: backend::ask(&program, &run, &prompt),
         });
     }
 

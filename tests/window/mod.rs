@@ -132,7 +132,9 @@ pub fn open_with(
 ) -> Bench {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| dir.path().join(name);
-    let folders = Folders { demo: at("demo"), runs: at("runs"), memory: at("window.json") };
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_dpop-studio"));
+    let folders =
+        Folders { program, demo: at("demo"), runs: at("runs"), memory: at("window.json") };
     let toured = Memory { toured: true, ..Memory::default() };
     toured.write(&folders.memory).expect("a writable folder");
     prepare(&folders);

@@ -78,6 +78,10 @@ impl App {
                 };
             }
             Message::Probe { .. } => {}
+            Message::Asked { ticket, result } if ticket == self.ask_ticket => {
+                self.state.inspect.asked = loaded(result);
+            }
+            Message::Asked { .. } => {}
             Message::SaveTo { export, path: Some(path), .. } => self.save(ctx, &export, path),
             Message::SaveTo { export, path: None, no_dialog: true } => {
                 self.save_beside(ctx, &export)

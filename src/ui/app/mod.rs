@@ -50,6 +50,7 @@ pub struct App {
     model_ticket: u64,
     probe_ticket: u64,
     plan_ticket: u64,
+    ask_ticket: u64,
     /// Options of the newest memory forecast.
     planned: Option<Vec<OsString>>,
     /// Run, step asked for and newest step of the probe that was read.
@@ -88,6 +89,7 @@ impl App {
             model_ticket: 0,
             probe_ticket: 0,
             plan_ticket: 0,
+            ask_ticket: 0,
             planned: None,
             probe_read: None,
             read: Sources::default(),
