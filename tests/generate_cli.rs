@@ -175,12 +175,14 @@ fn what_is_wrong_is_named() {
         (&[], "--prompt"),
         (&["--prompt-file", "nowhere.txt"], "nowhere.txt"),
         (&["--prompt", "x", "--adapter", "nowhere"], "nowhere"),
-        (&["--prompt", "x", "--device", "wgpu:no such thing"], "no such thing"),
     ] {
         let ran = run(generate(arguments));
         assert_eq!(ran.code, Some(2), "{arguments:?}: {}", ran.stderr);
         assert!(ran.stderr.contains(part), "{arguments:?}: {}", ran.stderr);
     }
+    let mut command = program(["generate", "--prompt", "x", "--device", "gpu", "--model"]);
+    command.arg(demo_model());
+    assert!(refused(command).contains("dpop-studio devices"));
     let empty = tempfile::tempdir().unwrap();
     let mut command = program(["generate", "--prompt", "x", "--run"]);
     command.arg(empty.path());

@@ -143,9 +143,9 @@ pub struct GenerateArgs {
     /// End the text before this one; may be given several times.
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: String,
+    /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`; `auto`, or the run's own, without it.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
     /// How the base weights are stored on the device; f32, or as the run has it, without it.
     #[arg(long, value_enum)]
     pub base_precision: Option<BasePrecision>,

@@ -32,6 +32,11 @@ pub enum Action {
     Inspect {
         opened: bool,
     },
+    /// Let the models of a run answer a prompt.
+    Ask {
+        run: PathBuf,
+        prompt: String,
+    },
     ResumeRun(PathBuf),
     AskDelete(PathBuf),
     Delete(PathBuf),

@@ -12,7 +12,7 @@ use super::backend;
 use super::demo::{self, Demo};
 use super::export::{Export, Parcel};
 use super::probe::{self, ProbeSource, ProbeView};
-use super::state::{Opened, Wanted};
+use super::state::{Asked, Opened, Wanted};
 use super::summaries::{DataReport, MemoryLine, ModelSummary, PreviewPair, RunRow};
 use crate::insight::forecast::Forecast;
 
@@ -64,6 +64,10 @@ pub enum Message {
     Pair {
         row: usize,
         result: Result<PreviewPair, String>,
+    },
+    Asked {
+        ticket: u64,
+        result: Result<Asked, String>,
     },
     /// Where an export is to be written.
     SaveTo {
@@ -164,6 +168,13 @@ impl Mailbox {
         self.spawn(move || Message::Pair {
             row,
             result: backend::pair(&data, model.as_deref(), row),
+        });
+    }
+
+    pub fn ask(&self, ticket: u64, program: PathBuf, run: PathBuf, prompt: String) {
+        self.spawn(move || Message::Asked {
+            ticket,
+            result: backend::ask(&program, &run, &prompt),
         });
     }
 

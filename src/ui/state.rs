@@ -1,6 +1,6 @@
 //! All that the window shows, as plain data: no egui, no threads, no files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use crate::report::charts::Scale;
 use crate::report::notes::{Note, notes};
 use crate::report::ruler::Axis;
 use crate::report::run_view::{RunView, Status};
-use crate::train::event::Event;
+use crate::train::event::{Event, SampleText};
 
 use super::demo::Demo;
 use super::drop::Dropped;
@@ -138,6 +138,16 @@ pub enum PairColumn {
     Heading,
 }
 
+/// A person's own prompt, and what the base model and every arm answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub prompt: String,
+    /// Updates made by the arms.
+    pub step: usize,
+    pub reference: Option<SampleText>,
+    pub arms: BTreeMap<String, SampleText>,
+}
+
 /// What Inspect shows of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Inspection {
@@ -145,6 +155,9 @@ pub struct Inspection {
     pub opened: bool,
     /// Answers instead of pairs.
     pub answers: bool,
+    /// The prompt that a person writes.
+    pub question: String,
+    pub asked: Loaded<Asked>,
     /// The probe after so many updates; `None` for the newest.
     pub step: Option<usize>,
     /// Number of the arm whose pairs are listed.

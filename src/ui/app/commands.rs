@@ -78,7 +78,14 @@ impl App {
                 }
             }
             Action::CompareNothing => self.state.compare = Default::default(),
+            Action::Ask { run, prompt } => {
+                self.ask_ticket += 1;
+                self.state.inspect.asked = Loaded::Loading;
+                self.mailbox.ask(self.ask_ticket, self.folders.program.clone(), run, prompt);
+            }
             Action::Inspect { opened } => {
+                // An answer on its way is another run's.
+                self.ask_ticket += 1;
                 let place = self.state.place;
                 self.state.inspect =
                     Inspection { opened, sort: self.state.inspect.sort, ..Inspection::default() };

@@ -90,6 +90,10 @@ impl App {
                     self.state.foresight.text = loaded(result);
                 }
             }
+            Message::Asked { ticket, result } if ticket == self.ask_ticket => {
+                self.state.inspect.asked = loaded(result);
+            }
+            Message::Asked { .. } => {}
             Message::SaveTo { export, path: Some(path), .. } => self.save(ctx, &export, path),
             Message::SaveTo { export, path: None, no_dialog: true } => {
                 self.save_beside(ctx, &export)

@@ -55,6 +55,7 @@ pub struct App {
     forecast_ticket: u64,
     /// The forecast before training that is being made.
     scoring: Option<Scoring>,
+    ask_ticket: u64,
     /// Options of the newest memory forecast.
     planned: Option<Vec<OsString>>,
     /// Run, step asked for and newest step of the probe that was read.
@@ -95,6 +96,7 @@ impl App {
             plan_ticket: 0,
             forecast_ticket: 0,
             scoring: None,
+            ask_ticket: 0,
             planned: None,
             probe_read: None,
             read: Sources::default(),

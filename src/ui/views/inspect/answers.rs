@@ -1,13 +1,16 @@
 //! What the base model and every arm answer to the same held-out prompts, side by side, step by step.
 
-use eframe::egui::{Align, Frame, Label, Layout, Margin, RichText, ScrollArea, Ui, vec2};
+use std::collections::BTreeMap;
+
+use eframe::egui::{Align, Frame, Label, Layout, Margin, RichText, ScrollArea, TextEdit, Ui, vec2};
 
 use super::{arm_sample, shown_at};
 use crate::report::palette::Ink;
 use crate::report::run_view::RunView;
 use crate::report::samples::{PromptAnswers, marked};
 use crate::train::event::SampleText;
-use crate::ui::state::Inspection;
+use crate::ui::action::{Action, Actions};
+use crate::ui::state::{Inspection, Loaded};
 use crate::ui::theme::{self, GAP, TokensExt};
 use crate::ui::widgets;
 
@@ -20,26 +23,88 @@ struct Column<'a> {
     answer: Option<&'a SampleText>,
 }
 
-pub fn answers_ui(ui: &mut Ui, run: &RunView, inspect: &Inspection) {
+pub fn answers_ui(ui: &mut Ui, run: &RunView, inspect: &mut Inspection, actions: &mut Actions) {
     let steps = run.samples.steps();
     ScrollArea::vertical().id_salt("answers").auto_shrink(false).show(ui, |ui| {
         ui.set_width(ui.available_width() - 10.0);
-        let Some(&step) = steps.get(shown_at(&steps, inspect.step)) else {
+        let gap = GAP - ui.spacing().item_spacing.y;
+        if let Some(&step) = steps.get(shown_at(&steps, inspect.step)) {
+            let help = "Marked are words that the base model did not say.";
+            let color = ui.tokens().text_faint;
+            ui.label(RichText::new(help).size(12.0).color(color));
+            for prompt in run.samples.prompts() {
+                prompt_card(ui, run, prompt, step);
+                ui.add_space(gap);
+            }
+        } else {
             widgets::card(ui, "Answers", |_| {}, |ui| {
                 let words = "This run has written no answers: it was made by an older version, without \
                              held-out prompts to answer, or with streamed weights.";
                 widgets::hint(ui, words);
             });
-            return;
-        };
-        let help = "Marked are words that the base model did not say.";
-        let color = ui.tokens().text_faint;
-        ui.label(RichText::new(help).size(12.0).color(color));
-        for prompt in run.samples.prompts() {
-            prompt_card(ui, run, prompt, step);
-            ui.add_space(GAP - ui.spacing().item_spacing.y);
+            ui.add_space(gap);
+        }
+        widgets::card(ui, "Ask it yourself", |_| {}, |ui| ask(ui, run, inspect, actions));
+        ui.add_space(12.0);
+    });
+}
+
+/// A person's own prompt, and what the base model and every arm say to it.
+fn ask(ui: &mut Ui, run: &RunView, inspect: &mut Inspection, actions: &mut Actions) {
+    let saved = run.last_checkpoint.is_some();
+    if run.status.is_active() || !saved {
+        let words = if saved { "when the run has ended" } else { "when a checkpoint is saved" };
+        widgets::hint(ui, format!("Write a prompt here {words}, and every arm answers it."));
+        return;
+    }
+    let busy = matches!(inspect.asked, Loaded::Loading);
+    ui.horizontal(|ui| {
+        let edit = TextEdit::multiline(&mut inspect.question)
+            .hint_text("A prompt, as the training file spells them")
+            .desired_rows(2)
+            .desired_width((ui.available_width() - 130.0).max(160.0));
+        ui.add(edit).accessible_name("Your own prompt");
+        let ready = !busy && !inspect.question.trim().is_empty();
+        let clicked = widgets::primary_button(ui, ready, "Ask").clicked();
+        if let (true, Some(run)) = (clicked, &run.folder) {
+            actions.push(Action::Ask { run: run.clone(), prompt: inspect.question.clone() });
         }
     });
+    match &inspect.asked {
+        Loaded::Nothing => {}
+        Loaded::Loading => {
+            ui.horizontal(|ui| {
+                ui.spinner();
+                widgets::hint(ui, "The models are loaded and write.");
+            });
+        }
+        Loaded::Failed(message) => widgets::complaint(ui, message),
+        Loaded::Ready(asked) => {
+            ui.add_space(4.0);
+            let mut words = format!("After {} steps", asked.step);
+            if asked.prompt != inspect.question {
+                words.push_str(&format!(", to: {}", asked.prompt.trim()));
+            }
+            widgets::hint(ui, words);
+            let standard = asked.reference.as_ref().map_or("", |answer| &answer.text);
+            let columns = columns(run, asked.reference.as_ref(), Some(&asked.arms));
+            side_by_side(ui, run, &columns, standard);
+        }
+    }
+}
+
+/// The base model's answer, where there is one, and every arm's.
+fn columns<'a>(
+    run: &RunView,
+    reference: Option<&'a SampleText>,
+    arms: Option<&'a BTreeMap<String, SampleText>>,
+) -> Vec<Column<'a>> {
+    let base = reference.map(|answer| Column { arm: None, answer: Some(answer) });
+    let arms = run.arms.iter().enumerate().map(|(number, arm)| Column {
+        arm: Some(number),
+        answer: arms.and_then(|answers| answers.get(&arm.name)),
+    });
+    base.into_iter().chain(arms).collect()
 }
 
 /// One prompt with the answers after `step` updates.
@@ -59,14 +124,7 @@ fn prompt_card(ui: &mut Ui, run: &RunView, prompt: &PromptAnswers, step: usize) 
             ui.add(Label::new(muted(prompt.chosen.trim())).wrap());
         });
         ui.add_space(4.0);
-        let answers = prompt.steps.get(&step);
-        let base = prompt.reference.as_ref();
-        let base = base.map(|answer| Column { arm: None, answer: Some(answer) });
-        let arms = run.arms.iter().enumerate().map(|(number, arm)| Column {
-            arm: Some(number),
-            answer: answers.and_then(|answers| answers.get(&arm.name)),
-        });
-        let columns: Vec<Column<'_>> = base.into_iter().chain(arms).collect();
+        let columns = columns(run, prompt.reference.as_ref(), prompt.steps.get(&step));
         side_by_side(ui, run, &columns, prompt.standard());
     });
 }

@@ -39,7 +39,7 @@ pub fn inspect_ui(ui: &mut Ui, state: &mut State, actions: &mut Actions) {
             let probe = state.probe.ready().map(|view| &**view);
             header(ui, run, probe, &mut inspect, actions);
             if inspect.answers {
-                answers::answers_ui(ui, run, &inspect);
+                answers::answers_ui(ui, run, &mut inspect, actions);
             } else {
                 body(ui, run, &state.probe, &mut inspect);
             }
