@@ -37,7 +37,7 @@ pub fn inspect_ui(ui: &mut Ui, state: &mut State, actions: &mut Actions) {
         } else {
             let probe = state.probe.ready().map(|view| &**view);
             header(ui, run, probe, &mut inspect, actions);
-            body(ui, run, &state.probe, &mut inspect);
+            body(ui, run, &state.probe, &mut inspect, actions);
         }
         state.inspect = inspect;
     });
@@ -100,7 +100,13 @@ fn step_slider(ui: &mut Ui, probe: Option<&ProbeView>, inspect: &mut Inspection)
     }
 }
 
-fn body(ui: &mut Ui, run: &RunView, probe: &Loaded<ProbeView>, inspect: &mut Inspection) {
+fn body(
+    ui: &mut Ui,
+    run: &RunView,
+    probe: &Loaded<ProbeView>,
+    inspect: &mut Inspection,
+    actions: &mut Actions,
+) {
     ScrollArea::vertical().id_salt("inspect").auto_shrink(false).show(ui, |ui| {
         ui.set_width(ui.available_width() - 10.0);
         // A few rows, so that the tokens of one are in sight as well; all there is room for without them.
@@ -108,7 +114,7 @@ fn body(ui: &mut Ui, run: &RunView, probe: &Loaded<ProbeView>, inspect: &mut Ins
         let list_height = (ui.available_height() * share).max(120.0);
         let gap = GAP - ui.spacing().item_spacing.y;
         match probe {
-            Loaded::Ready(view) => profile::profile_card(ui, run, view),
+            Loaded::Ready(view) => profile::profile_card(ui, run, view, actions),
             Loaded::Loading => widgets::card(ui, "Where likelihood is lost", |_| {}, |ui| {
                 ui.spinner();
             }),
