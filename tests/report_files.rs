@@ -130,29 +130,59 @@ fn a_png_shows_the_curves_in_their_colours() {
 fn the_window_writes_every_kind_of_file() {
     use dpop_studio::report::{Skip, read};
     use dpop_studio::ui::command::TABLE;
-    use dpop_studio::ui::export::{Export, Format, What, name, pack};
+    use dpop_studio::ui::export::{Export, Format, Subject, What, name, pack};
+    use dpop_studio::ui::state::{Comparison, Loaded, Opened};
     use dpop_studio::ui::views::charts::Look;
     let folder = recorded::run_folder();
+    recorded::write_probe(folder.path());
     let mut run = read(folder.path(), Skip::Nothing).unwrap();
     run.folder = Some(folder.path().to_owned());
     let small = Export::Picture { what: What::Small("loss"), format: Format::Svg };
-    let exports = TABLE.iter().filter_map(|entry| entry.command.export()).chain([small]);
+    let picture = |what, format| Export::Picture { what, format };
+    let compared = picture(What::Compared, Format::Svg);
+    let more = [small, picture(What::Profile(Some(60)), Format::Svg), compared.clone()];
+    let exports = TABLE.iter().filter_map(|entry| entry.command.export()).chain(more);
+    let other = recorded::run_folder();
+    let opened = |folder: &Path| {
+        let mut view = read(folder, Skip::Nothing).unwrap();
+        view.folder = Some(folder.to_owned());
+        let opened = Opened { folder: folder.to_owned(), view, settings: vec![], notes: vec![] };
+        (folder.to_owned(), Loaded::Ready(opened.into()))
+    };
+    let compare = Comparison {
+        runs: vec![opened(folder.path()), opened(other.path())],
+        ..Comparison::default()
+    };
     let look = Look { scale: Scale::Sum, axis: Axis::Epoch, smooth: true, hover: None };
+    let subject = Subject { run: &run, compare: &compare, look, palette: &DARK };
     let mut written = BTreeSet::new();
     for export in exports {
         let path = folder.path().join(export.file_name(&name(&run)));
-        pack(&export, &run, look, &DARK).unwrap().write(&path).unwrap();
-        let bytes = fs::read(&path).unwrap();
-        let begins: &[u8] = match export.extension() {
-            "png" => b"\x89PNG",
-            "svg" => b"<svg",
-            "csv" => b"step,epoch,seconds",
-            _ => b"<!DOCTYPE html>",
+        pack(&export, &subject).unwrap().write(&path).unwrap();
+        let (file, begins): (&Path, &[u8]) = match export.extension() {
+            "png" => (&path, b"\x89PNG"),
+            "svg" => (&path, b"<svg"),
+            "csv" => (&path, b"step,epoch,seconds"),
+            "html" => (&path, b"<!DOCTYPE html>"),
+            _ => {
+                let arms = fs::read_dir(&path).unwrap().flatten();
+                let names: BTreeSet<_> = arms.map(|arm| arm.file_name()).collect();
+                assert_eq!(names, ["dpo".into(), "dpop".into()].into());
+                assert!(written.insert(path), "two exports have one name");
+                continue;
+            }
         };
+        let bytes = fs::read(file).unwrap();
         assert!(bytes.starts_with(begins), "{}", path.display());
+        if export == compared {
+            let text = String::from_utf8(bytes).unwrap();
+            for words in ["A DPOP", "B DPO", "Chosen answers", "Gradient norm"] {
+                assert!(text.contains(words), "{words} is missing");
+            }
+        }
         assert!(written.insert(path), "two exports have one name");
     }
-    assert_eq!(written.len(), 7);
+    assert_eq!(written.len(), 10);
 }
 
 #[test]
@@ -167,6 +197,8 @@ fn the_page_needs_nothing_else_and_says_everything() {
         ("Accuracy", "final figures"),
         ("Preferred: Each friend gets 72 / 8 = 9 plums.", "the preferred answer"),
         ("So Zoe has <mark>99</mark> + 18 = <mark>117</mark> plums.", "DPO's slip, marked"),
+        ("heads down on", "the forecast"),
+        ("32 pairs after 200 updates", "the pairs"),
     ] {
         assert!(html.contains(needle), "{what} is missing");
     }
@@ -179,7 +211,7 @@ fn the_page_needs_nothing_else_and_says_everything() {
         .filter(|word| html.contains(word))
         .collect();
     assert!(links.is_empty(), "{links:?}");
-    let address = html.replace("http://www.w3.org/2000/svg", "");
+    let address = html.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "");
     assert!(!address.contains("http"), "no address but the SVG name space");
 }
 
@@ -201,38 +233,4 @@ fn the_command_line_writes_the_page_and_names_what_is_wrong() {
     assert_eq!(refused.status.code(), Some(2));
     let message = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(message.contains("run.json"), "{message}");
-}
-
-/// A real browser, if there is one: it lays the page out, finds no error in it and asks the network for nothing.
-#[test]
-fn a_browser_opens_the_page() {
-    let browsers = ["chromium", "chromium-browser", "google-chrome"];
-    let there = |name: &&&str| Command::new(name).arg("--version").output().is_ok();
-    let Some(browser) = browsers.iter().find(there) else {
-        eprintln!("SKIPPED: no browser, the page was not opened (apt-get install chromium)");
-        return;
-    };
-    let folder = recorded::run_folder();
-    let page_file = folder.path().join("report.html");
-    fs::write(&page_file, page::report(folder.path()).unwrap()).unwrap();
-    let shot = Path::new(env!("CARGO_TARGET_TMPDIR")).join("report.png");
-    let run = |arguments: &[String]| {
-        let profile = format!("--user-data-dir={}", folder.path().join("profile").display());
-        let usual = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", &profile];
-        Command::new(browser)
-            .args(usual)
-            .args(arguments)
-            .arg(format!("file://{}", page_file.display()))
-            .output()
-            .unwrap()
-    };
-    let dom = run(&["--dump-dom".into()]);
-    let dom = String::from_utf8_lossy(&dom.stdout).into_owned();
-    assert_eq!(
-        dom.matches("<polyline").count(),
-        fs::read_to_string(&page_file).unwrap().matches("<polyline").count()
-    );
-    run(&[format!("--screenshot={}", shot.display()), "--window-size=1100,2200".into()]);
-    let bytes = fs::metadata(&shot).map_or(0, |m| m.len());
-    assert!(bytes > 50_000, "the picture of the page has {bytes} bytes: {}", shot.display());
 }

@@ -5,7 +5,7 @@ mod window;
 use std::fs;
 
 use dpop_studio::report::palette::DARK;
-use dpop_studio::ui::export::{Export, pack};
+use dpop_studio::ui::export::{Export, Subject, pack};
 use dpop_studio::ui::state::{Loaded, Place, State};
 use dpop_studio::ui::views::charts::Look;
 use eframe::egui::{Key, Modifiers, Theme};
@@ -93,7 +93,9 @@ fn pairs_are_scored_cut_and_saved() {
     assert_eq!(export.file_name("run"), "żółte pairs-kept.jsonl");
     let target = data.with_file_name("kept.jsonl");
     let state = bench.state_mut().state();
-    pack(&export, &state.run, Look::of(state), &DARK).unwrap().write(&target).unwrap();
+    let (run, compare, look) = (&state.run, &state.compare, Look::of(state));
+    let subject = Subject { run, compare, look, palette: &DARK };
+    pack(&export, &subject).unwrap().write(&target).unwrap();
     let all = fs::read_to_string(&data).unwrap();
     let all: Vec<&str> = all.lines().collect();
     let wanted: String = kept.iter().map(|row| format!("{}\n", all[*row])).collect();

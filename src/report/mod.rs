@@ -9,6 +9,7 @@ pub mod notes;
 pub mod page;
 pub mod palette;
 pub mod picture;
+pub mod profile;
 mod read;
 pub mod reduce;
 pub mod ruler;

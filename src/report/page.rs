@@ -4,11 +4,14 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::charts::{self, Scale, Unit};
-use super::palette::LIGHT;
+use super::notes::notes;
+use super::palette::{DARK, LIGHT};
 use super::picture::{Style, picture};
+use super::profile::{self, Profiles};
 use super::ruler::Axis;
 use super::run_view::{RunView, Status};
 use super::samples::{PromptAnswers, marked};
+use super::scene::Scene;
 use super::series::Source;
 use super::svg::{escaped, svg};
 use super::{Skip, format, read, settings};
@@ -30,26 +33,63 @@ pub enum ReportError {
     Empty(std::path::PathBuf),
 }
 
+/// Colours by name: in light, in dark.
+const COLOURS: [(&str, u32, u32); 5] = [
+    ("window", 0xF3F5F9, 0x0E1117),
+    ("border", 0xDDE3EC, 0x252C3A),
+    ("alarm", 0xFDF1F1, 0x2B191D),
+    ("mark", 0xF9D9A9, 0x5A4218),
+    ("card", LIGHT.card, DARK.card),
+];
+
 const STYLE: &str = "\
-:root{color-scheme:light}\
 *{box-sizing:border-box}\
-body{margin:0;background:#f3f5f9;color:#161d2b;\
+body{margin:0;background:var(--window);color:var(--c1);\
 font:14px/1.5 Inter,'Segoe UI',Roboto,'Helvetica Neue',Arial,sans-serif}\
 main{max-width:1040px;margin:0 auto;padding:36px 20px 60px}\
 h1{font-size:24px;line-height:1.25;margin:0 0 4px;overflow-wrap:anywhere}\
 h2{font-size:16px;margin:36px 0 10px}\
-p{margin:0 0 8px}.muted{color:#4c586c}\
-.card{background:#fff;border:1px solid #dde3ec;border-radius:10px;padding:6px;margin:0 0 12px;overflow:hidden}\
-.collapse{border-left:4px solid #cf2e3a;padding:12px 16px;background:#fdf1f1;margin:18px 0 12px}\
-.small{display:grid;grid-template-columns:repeat(auto-fit,minmax(320px,1fr));gap:12px}.small .card{margin:0}\
+p{margin:0 0 8px}.muted,caption{color:var(--c2)}\
+.card{background:var(--card);border:1px solid var(--border);border-radius:10px;padding:6px;margin:0 0 12px;overflow-x:auto}\
+.collapse{border-left:4px solid var(--c10);padding:12px 16px;background:var(--alarm);margin:18px 0 12px}\
+.small{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(320px,100%),1fr));gap:12px}.small .card{margin:0}\
 svg{display:block;width:100%;height:auto}\
-table{border-collapse:collapse;width:100%;background:#fff}\
-th,td{text-align:left;padding:6px 12px;border-bottom:1px solid #e4e8f0;vertical-align:top;overflow-wrap:anywhere}\
-thead th{color:#4c586c;font-weight:600}tbody th{font-weight:500;color:#4c586c}\
+table{border-collapse:collapse;width:100%}\
+th,td{text-align:left;padding:6px 12px;border-bottom:1px solid var(--c4);vertical-align:top;overflow-wrap:anywhere}\
+tr:last-child>*{border-bottom:0}\
+thead th{color:var(--c2);font-weight:600}tbody th{font-weight:500;color:var(--c2)}\
 .answers td{white-space:pre-wrap;width:45%}.answers th{white-space:nowrap}\
-.prompt{white-space:pre-wrap;padding:8px 12px;margin:0}mark{background:#f9d9a9;border-radius:2px}\
+.prompt{white-space:pre-wrap;padding:8px 12px;margin:0}mark{background:var(--mark);color:inherit;border-radius:2px}\
 .figures td,.figures thead th:not(:first-child){text-align:right;font-variant-numeric:tabular-nums}\
-@media print{body{background:#fff}.card{break-inside:avoid}}";
+ul{margin:0;padding:8px 12px 8px 28px}li{margin:2px 0}li b{font-weight:600}\
+summary{cursor:pointer;padding:6px 8px}\
+@media print{.card{break-inside:avoid}}";
+
+/// The style sheet: the charts' colours and the page's own as variables, so that the page follows the reader's choice
+/// of light and dark; paper is always light.
+fn style() -> String {
+    let charts = LIGHT.all().into_iter().zip(DARK.all()).enumerate();
+    let charts = charts.map(|(number, (light, dark))| (format!("c{number}"), light, dark));
+    let own = COLOURS.into_iter().map(|(name, light, dark)| (name.to_owned(), light, dark));
+    let (mut light, mut dark) = (String::new(), String::new());
+    for (name, in_light, in_dark) in charts.chain(own) {
+        let _ = write!(light, "--{name}:#{in_light:06x};");
+        let _ = write!(dark, "--{name}:#{in_dark:06x};");
+    }
+    format!(
+        ":root{{color-scheme:light dark;{light}}}@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}{STYLE}"
+    )
+}
+
+/// A drawing in [`LIGHT`] whose colours are the page's variables.
+fn drawing(scene: &Scene, title: &str) -> String {
+    let mut text = svg(scene, title);
+    for (number, rgb) in LIGHT.all().into_iter().enumerate() {
+        let (colour, variable) = (format!("=\"#{rgb:06x}\""), format!("=\"var(--c{number})\""));
+        text = text.replace(&colour, &variable);
+    }
+    text
+}
 
 /// The report on the run in `folder`.
 pub fn report(folder: &Path) -> Result<String, ReportError> {
@@ -59,16 +99,19 @@ pub fn report(folder: &Path) -> Result<String, ReportError> {
         return Err(ReportError::Empty(folder.to_owned()));
     }
     let name = folder.file_name().unwrap_or(folder.as_os_str()).to_string_lossy();
-    Ok(page(&name, &view, Some(&record)))
+    // A record of tokens that cannot be read takes its figure away, not the page.
+    let profiles = Profiles::read(folder, None).ok().flatten();
+    Ok(page(&name, &view, &record, profiles.as_ref()))
 }
 
-/// The page of a run; its settings are in `record`.
-pub fn page(name: &str, run: &RunView, record: Option<&RunRecord>) -> String {
+fn page(name: &str, run: &RunView, record: &RunRecord, profiles: Option<&Profiles>) -> String {
     let title = escaped(name);
     let mut out = format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
+         <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
-         <title>{title}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n"
+         <title>{title}</title>\n<style>{}</style>\n</head>\n<body>\n<main>\n<h1>{title}</h1>\n",
+        style()
     );
     head(&mut out, run, record);
     for collapse in &run.collapses {
@@ -76,16 +119,26 @@ pub fn page(name: &str, run: &RunView, record: Option<&RunRecord>) -> String {
     }
     out.push_str("<h2>Log-likelihood on held-out pairs</h2>\n");
     figures_of_charts(&mut out, run);
+    if let Some(profiles) = profiles {
+        out.push_str("<h2>Where likelihood is lost</h2>\n");
+        let scene = profile::scene(run, profiles, &LIGHT, (1000.0, 280.0));
+        let figure = drawing(&scene, "Where likelihood is lost");
+        let help = escaped(profile::HELP);
+        push(
+            &mut out,
+            &format!("<div class=\"card\">{figure}</div>\n<p class=\"muted\">{help}</p>\n"),
+        );
+    }
     out.push_str("<h2>Final figures</h2>\n");
     final_figures(&mut out, run);
     if !run.samples.prompts().is_empty() {
         out.push_str("<h2>Answers to held-out prompts</h2>\n");
         run.samples.prompts().iter().for_each(|prompt| answers(&mut out, run, prompt));
     }
-    if let Some(record) = record {
-        out.push_str("<h2>Settings</h2>\n");
-        settings_table(&mut out, record);
-    }
+    remarks(&mut out, run, record);
+    pairs_table(&mut out, run);
+    out.push_str("<h2>Settings</h2>\n");
+    settings_table(&mut out, record);
     out.push_str("</main>\n</body>\n</html>\n");
     out
 }
@@ -95,13 +148,11 @@ fn push(out: &mut String, text: &str) {
 }
 
 /// What was trained, when, where, and how it ended.
-fn head(out: &mut String, run: &RunView, record: Option<&RunRecord>) {
+fn head(out: &mut String, run: &RunView, record: &RunRecord) {
     let arms: Vec<String> = run.arms.iter().map(|arm| escaped(&arm.objective)).collect();
     let mut facts = vec![arms.join(" beside ")];
-    if let Some(record) = record {
-        facts.push(escaped(&record.created.chars().take(16).collect::<String>().replace('T', " ")));
-        facts.push(escaped(&record.device.name));
-    }
+    facts.push(escaped(&record.created.chars().take(16).collect::<String>().replace('T', " ")));
+    facts.push(escaped(&record.device.name));
     let end = match &run.status {
         Status::Finished { .. } => format!("finished after {} steps", run.step),
         Status::Failed { .. } => format!("failed at step {}", run.step),
@@ -136,11 +187,14 @@ fn figures_of_charts(out: &mut String, run: &RunView) {
         chart.marks.iter_mut().for_each(|mark| mark.sentence.clear());
     }
     let scene = picture(&runs, &without_sentences, "", &style(1000.0, 230.0, true));
-    push(out, &format!("<div class=\"card\">{}</div>\n", svg(&scene, "Log-likelihood per token")));
+    push(
+        out,
+        &format!("<div class=\"card\">{}</div>\n", drawing(&scene, "Log-likelihood per token")),
+    );
     out.push_str("<div class=\"small\">\n");
     for chart in charts::small(run) {
         let scene = picture(&runs, std::slice::from_ref(&chart), "", &style(490.0, 130.0, false));
-        push(out, &format!("<div class=\"card\">{}</div>\n", svg(&scene, chart.title)));
+        push(out, &format!("<div class=\"card\">{}</div>\n", drawing(&scene, chart.title)));
     }
     out.push_str("</div>\n");
 }
@@ -222,6 +276,49 @@ fn answer(answer: &SampleText, standard: &str) -> String {
         out.push_str(" <span class=\"muted\">(cut)</span>");
     }
     out
+}
+
+/// Forecasts, what they were worth, and advice.
+fn remarks(out: &mut String, run: &RunView, record: &RunRecord) {
+    let notes = notes(run, Some(&record.config));
+    if notes.is_empty() {
+        return;
+    }
+    out.push_str("<h2>Forecasts and advice</h2>\n<div class=\"card\"><ul>\n");
+    for note in notes {
+        let _ = writeln!(out, "<li><b>{}</b> {}</li>", note.kind.word(), escaped(&note.text));
+    }
+    out.push_str("</ul></div>\n");
+}
+
+/// Every pair of the last probe, folded away.
+fn pairs_table(out: &mut String, run: &RunView) {
+    let Some(first) = run.arms.iter().find_map(|arm| run.pairs.get(&arm.name)) else { return };
+    let _ = write!(
+        out,
+        "<h2>Held-out pairs</h2>\n<div class=\"card\"><details><summary>{} pairs after {} updates: change from the \
+         reference, nats</summary>\n<table class=\"figures\"><thead><tr><th>Row</th>",
+        first.len(),
+        run.pairs_step
+    );
+    for arm in &run.arms {
+        let title = escaped(&arm_title(&arm.name));
+        let _ = write!(out, "<th>chosen, {title}</th><th>rejected, {title}</th>");
+    }
+    out.push_str("</tr></thead>\n<tbody>\n");
+    for (place, pair) in first.iter().enumerate() {
+        let _ = write!(out, "<tr><th>{}</th>", pair.row);
+        for arm in &run.arms {
+            let own = run.pairs.get(&arm.name).and_then(|pairs| pairs.get(place));
+            let cells = own.map_or(["–".to_owned(), "–".to_owned()], |pair| {
+                [pair.chosen - pair.ref_chosen, pair.rejected - pair.ref_rejected]
+                    .map(format::number)
+            });
+            let _ = write!(out, "<td>{}</td><td>{}</td>", cells[0], cells[1]);
+        }
+        out.push_str("</tr>\n");
+    }
+    out.push_str("</tbody></table></details></div>\n");
 }
 
 fn settings_table(out: &mut String, record: &RunRecord) {

@@ -60,6 +60,24 @@ pub enum Ink {
 }
 
 impl Palette {
+    /// Every colour, each kind at the same place in all palettes.
+    pub fn all(&self) -> Vec<u32> {
+        let named = [
+            self.card,
+            self.text,
+            self.muted,
+            self.faint,
+            self.grid,
+            self.chosen,
+            self.rejected,
+            self.kept,
+            self.twin,
+            self.reference,
+            self.danger,
+        ];
+        named.into_iter().chain(self.numbered).collect()
+    }
+
     pub fn ink(&self, ink: Ink) -> u32 {
         match ink {
             Ink::Chosen => self.chosen,
@@ -67,6 +85,20 @@ impl Palette {
             Ink::Kept => self.kept,
             Ink::Twin => self.twin,
             Ink::Number(number) => self.numbered[number % self.numbered.len()],
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A page changes colours by what they are in light: equal ones must be equal in dark.
+    #[test]
+    fn a_colour_of_one_palette_is_one_colour_of_the_other() {
+        let pairs: Vec<(u32, u32)> = LIGHT.all().into_iter().zip(DARK.all()).collect();
+        for (light, dark) in &pairs {
+            assert!(pairs.iter().all(|(l, d)| l != light || d == dark), "{light:06x}");
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::report::csv::csv;
 use crate::report::page;
 use crate::report::palette::Palette;
 use crate::report::picture::{Style, picture};
+use crate::report::profile::{self, Profiles};
 use crate::report::run_view::RunView;
 use crate::report::scene::Scene;
 use crate::report::svg::svg;
@@ -17,7 +18,9 @@ use crate::run::durable;
 use crate::run::export::export_arm;
 
 use super::raster;
+use super::state::Comparison;
 use super::views::charts::Look;
+use super::views::compare::{self, overlaid};
 
 /// Something to be saved.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +52,10 @@ pub enum What {
     /// One of the small charts, by its id.
     Small(&'static str),
     All,
+    /// Where likelihood is lost, at the probe after so many updates or the newest.
+    Profile(Option<usize>),
+    /// The runs side by side.
+    Compared,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,6 +95,8 @@ impl Export {
             Export::Picture { what: What::Main, .. } => "-log-likelihood",
             Export::Picture { what: What::Small(id), .. } => &format!("-{id}"),
             Export::Picture { what: What::All, .. } => "-charts",
+            Export::Picture { what: What::Profile(_), .. } => "-where",
+            Export::Picture { what: What::Compared, .. } => "-compared",
             Export::Rows { data, .. } => {
                 let stem = data.file_stem().unwrap_or_default().to_string_lossy();
                 return format!("{stem}-kept.jsonl");
@@ -107,6 +116,13 @@ pub enum Parcel {
         title: String,
         format: Format,
     },
+    /// Drawn from the run's records of single tokens.
+    Profile {
+        folder: PathBuf,
+        step: Option<usize>,
+        palette: &'static Palette,
+        format: Format,
+    },
     /// Read from the run's folder: a long run's values are many.
     Values(PathBuf),
     Report(PathBuf),
@@ -121,13 +137,17 @@ pub enum Parcel {
     },
 }
 
+/// What is exported from: the run that is shown, those side by side, and how their charts are drawn.
+pub struct Subject<'a> {
+    pub run: &'a RunView,
+    pub compare: &'a Comparison,
+    pub look: Look,
+    pub palette: &'static Palette,
+}
+
 /// Puts together what `export` needs; an error is a sentence.
-pub fn pack(
-    export: &Export,
-    run: &RunView,
-    look: Look,
-    palette: &Palette,
-) -> Result<Parcel, String> {
+pub fn pack(export: &Export, subject: &Subject<'_>) -> Result<Parcel, String> {
+    let run = subject.run;
     let folder = || run.folder.clone().ok_or("This run has no folder to read from.".to_owned());
     match export {
         Export::Values => Ok(Parcel::Values(folder()?)),
@@ -135,9 +155,18 @@ pub fn pack(
         Export::Rows { data, rows } => Ok(Parcel::Rows { data: data.clone(), rows: rows.clone() }),
         Export::TensorBoard => Ok(Parcel::TensorBoard(folder()?)),
         Export::Adapter(arm) => Ok(Parcel::Adapter { run: folder()?, arm: arm.clone() }),
+        Export::Picture { what: What::Profile(step), format } => Ok(Parcel::Profile {
+            folder: folder()?,
+            step: *step,
+            palette: subject.palette,
+            format: *format,
+        }),
         Export::Picture { what, format } => {
-            let title = name(run);
-            let scene = scene(*what, run, look, palette, &title);
+            let title = match what {
+                What::Compared => compare::title(subject.compare),
+                _ => name(run),
+            };
+            let scene = scene(*what, subject, &title);
             Ok(Parcel::Scene { scene, title, format: *format })
         }
     }
@@ -149,7 +178,14 @@ pub fn name(run: &RunView) -> String {
     name.map_or_else(|| "run".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
-fn scene(what: What, run: &RunView, look: Look, palette: &Palette, title: &str) -> Scene {
+fn scene(what: What, subject: &Subject<'_>, title: &str) -> Scene {
+    let Subject { run, compare, look, palette } = *subject;
+    if what == What::Compared {
+        let (runs, charts) = overlaid(compare, look);
+        let style =
+            Style { palette, axis: look.axis, width: 960.0, height: 150.0, name_marks: false };
+        return picture(&runs, &charts, title, &style);
+    }
     let main = what == What::Main || what == What::All;
     let mut shown: Vec<Chart> = Vec::new();
     if main {
@@ -160,10 +196,24 @@ fn scene(what: What, run: &RunView, look: Look, palette: &Palette, title: &str) 
     let height = match what {
         What::Main => 240.0,
         What::Small(_) => 260.0,
-        What::All => 150.0,
+        _ => 150.0,
     };
     let style = Style { palette, axis: look.axis, width: 960.0, height, name_marks: main };
     picture(&[run], &shown, title, &style)
+}
+
+fn drawn(scene: &Scene, title: &str, format: Format) -> Result<Vec<u8>, String> {
+    match format {
+        Format::Png => raster::png(scene),
+        Format::Svg => Ok(svg(scene, title).into_bytes()),
+    }
+}
+
+fn profile_of(folder: &Path, step: Option<usize>, palette: &Palette) -> Result<Scene, String> {
+    let run = read(folder, Skip::Steps).map_err(|error| error.to_string())?;
+    let profiles = Profiles::read(folder, step).map_err(|error| error.to_string())?;
+    let profiles = profiles.ok_or("This run has no record of single tokens.")?;
+    Ok(profile::scene(&run, &profiles, palette, (960.0, 320.0)))
 }
 
 impl Parcel {
@@ -182,8 +232,10 @@ impl Parcel {
             Parcel::Adapter { run, arm } => {
                 return export_arm(&run, &arm, path).map(drop).map_err(|error| error.to_string());
             }
-            Parcel::Scene { scene, format: Format::Png, .. } => raster::png(&scene)?,
-            Parcel::Scene { scene, title, format: Format::Svg } => svg(&scene, &title).into_bytes(),
+            Parcel::Scene { scene, title, format } => drawn(&scene, &title, format)?,
+            Parcel::Profile { folder, step, palette, format } => {
+                drawn(&profile_of(&folder, step, palette)?, "Where likelihood is lost", format)?
+            }
             Parcel::Values(folder) => {
                 let run = read(&folder, Skip::Nothing).map_err(|error| error.to_string())?;
                 csv(&run).into_bytes()

@@ -194,6 +194,11 @@ impl Comparison {
         self.runs.iter().any(|(own, _)| own == folder)
     }
 
+    /// The runs that were read.
+    pub fn opened(&self) -> Vec<(&Path, &Arc<Opened>)> {
+        self.runs.iter().filter_map(|(folder, run)| Some((&**folder, run.ready()?))).collect()
+    }
+
     /// There is something to compare.
     pub fn is_on(&self) -> bool {
         self.runs.len() > 1

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use eframe::egui::Context;
 
 use crate::ui::dialogs;
-use crate::ui::export::{self, Export};
+use crate::ui::export::{self, Export, Subject};
 use crate::ui::theme::TokensExt;
 use crate::ui::views::charts::Look;
 
@@ -19,9 +19,13 @@ impl App {
     }
 
     pub(super) fn save(&mut self, ctx: &Context, export: &Export, path: PathBuf) {
-        let look = Look::of(&self.state);
-        let palette = ctx.tokens().palette;
-        match export::pack(export, self.state.shown_run(), look, palette) {
+        let subject = Subject {
+            run: self.state.shown_run(),
+            compare: &self.state.compare,
+            look: Look::of(&self.state),
+            palette: ctx.tokens().palette,
+        };
+        match export::pack(export, &subject) {
             Ok(parcel) => self.mailbox.write(parcel, path),
             Err(message) => self.message("It could not be saved", &message),
         }

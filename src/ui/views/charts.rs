@@ -276,6 +276,21 @@ fn save_menu(ui: &mut Ui, enabled: bool, actions: &mut Actions) {
     });
 }
 
+/// A button with a menu of the kinds of picture.
+pub fn save_picture(ui: &mut Ui, text: &str, what: What, actions: &mut Actions) {
+    let button = widgets::corner_button(ui, text);
+    Popup::menu(&button).width(160.0).show(|ui| picture_kinds(ui, what, actions));
+}
+
+fn picture_kinds(ui: &mut Ui, what: What, actions: &mut Actions) {
+    for (text, format) in [("Save as PNG…", Format::Png), ("Save as SVG…", Format::Svg)] {
+        if ui.button(text).clicked() {
+            actions.push(Action::Save(Export::Picture { what, format }));
+            ui.close();
+        }
+    }
+}
+
 fn small_chart(
     ui: &mut Ui,
     board: &mut Board<'_>,
@@ -298,16 +313,7 @@ fn small_chart(
             });
         });
         let drawn = board.draw(ui, chart, height, Main::Small);
-        drawn.response.context_menu(|ui| {
-            for (text, format) in [("Save as PNG…", Format::Png), ("Save as SVG…", Format::Svg)]
-            {
-                if ui.button(text).clicked() {
-                    let what = What::Small(chart.id);
-                    actions.push(Action::Save(Export::Picture { what, format }));
-                    ui.close();
-                }
-            }
-        });
+        drawn.response.context_menu(|ui| picture_kinds(ui, What::Small(chart.id), actions));
     });
 }
 

@@ -1,6 +1,6 @@
 //! Runs side by side: curves laid over each other, final figures, settings with what differs first.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use eframe::egui::{Align, Color32, Grid, Label, Layout, RichText, ScrollArea, Ui, vec2};
@@ -16,11 +16,32 @@ use crate::ui::action::{Action, Actions};
 use crate::ui::chart::{Place, chart_ui, color};
 use crate::ui::chart_cache::ChartCache;
 use crate::ui::command::Command;
-use crate::ui::export;
+use crate::ui::export::{self, What};
 use crate::ui::state::{Comparison, Loaded, Opened, State};
 use crate::ui::theme::{self, GAP, Tokens, TokensExt};
-use crate::ui::views::charts::Look;
+use crate::ui::views::charts::{Look, save_picture};
 use crate::ui::widgets;
+
+/// The runs that were read and the charts in which they are laid over each other.
+pub fn overlaid(compare: &Comparison, look: Look) -> (Vec<&RunView>, Vec<Chart>) {
+    let opened = compare.opened();
+    let runs: Vec<&RunView> = opened.iter().map(|(_, run)| &run.view).collect();
+    let shown = |number: usize, arm: &str| {
+        let folder = opened.get(number).map(|(folder, _)| folder.to_path_buf());
+        folder.is_some_and(|folder| !compare.hidden.contains(&(folder, arm.to_owned())))
+    };
+    let charts = charts::compared(&runs, shown, look.scale, look.smooth);
+    (runs, charts)
+}
+
+/// `A sweep, B demo`: every run with its letter.
+pub fn title(compare: &Comparison) -> String {
+    let name = |(number, (folder, _)): (usize, (&Path, &Arc<Opened>))| {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        format!("{} {name}", letter(number))
+    };
+    compare.opened().into_iter().enumerate().map(name).collect::<Vec<_>>().join(", ")
+}
 
 pub fn compare_ui(ui: &mut Ui, state: &mut State, cache: &mut ChartCache, actions: &mut Actions) {
     let opened: Vec<(PathBuf, Arc<Opened>)> = state
@@ -44,7 +65,7 @@ pub fn compare_ui(ui: &mut Ui, state: &mut State, cache: &mut ChartCache, action
         }
         legend(ui, &opened, &mut state.compare);
         let look = Look::of(state);
-        state.hover = overlay(ui, &opened, &runs, &state.compare, cache, look);
+        state.hover = overlay(ui, &state.compare, cache, look);
         widgets::card(ui, "Final figures", |_| {}, |ui| final_figures(ui, &runs));
         ui.add_space(GAP - ui.spacing().item_spacing.y);
         widgets::card(ui, "Settings", |_| {}, |ui| settings(ui, &opened));
@@ -61,6 +82,7 @@ fn header(ui: &mut Ui, state: &State, actions: &mut Actions) {
             if widgets::corner_button(ui, "Compare nothing").clicked() {
                 actions.push(Action::CompareNothing);
             }
+            save_picture(ui, "Save charts…", What::Compared, actions);
         });
     });
     ui.horizontal_wrapped(|ui| {
@@ -128,19 +150,8 @@ fn legend(ui: &mut Ui, opened: &[(PathBuf, Arc<Opened>)], compare: &mut Comparis
 }
 
 /// The charts, two in a row; answers where the cursor stands.
-fn overlay(
-    ui: &mut Ui,
-    opened: &[(PathBuf, Arc<Opened>)],
-    runs: &[&RunView],
-    compare: &Comparison,
-    cache: &mut ChartCache,
-    look: Look,
-) -> Option<f64> {
-    let shown = |number: usize, arm: &str| {
-        let key = opened.get(number).map(|(folder, _)| (folder.clone(), arm.to_owned()));
-        key.is_some_and(|key| !compare.hidden.contains(&key))
-    };
-    let all = charts::compared(runs, shown, look.scale, look.smooth);
+fn overlay(ui: &mut Ui, compare: &Comparison, cache: &mut ChartCache, look: Look) -> Option<f64> {
+    let (runs, all) = overlaid(compare, look);
     let columns = if ui.available_width() > 620.0 { 2 } else { 1 };
     let width = ((ui.available_width() - GAP * (columns as f32 - 1.0)) / columns as f32).floor();
     let mut hovered = None;
@@ -151,7 +162,7 @@ fn overlay(
                 let layout = Layout::top_down(Align::Min);
                 ui.allocate_ui_with_layout(vec2(width, 190.0), layout, |ui| {
                     ui.set_max_width(width);
-                    hovered = chart_card(ui, chart, runs, cache, look).or(hovered);
+                    hovered = chart_card(ui, chart, &runs, cache, look).or(hovered);
                 });
             }
         });

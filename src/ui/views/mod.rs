@@ -4,7 +4,7 @@ pub mod arms;
 pub mod bottom;
 pub mod cards;
 pub mod charts;
-mod compare;
+pub mod compare;
 pub mod data;
 pub mod foresight;
 pub mod inspect;

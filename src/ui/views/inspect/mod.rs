@@ -41,7 +41,7 @@ pub fn inspect_ui(ui: &mut Ui, state: &mut State, actions: &mut Actions) {
             if inspect.answers {
                 answers::answers_ui(ui, run, &mut inspect, actions);
             } else {
-                body(ui, run, &state.probe, &mut inspect);
+                body(ui, run, &state.probe, &mut inspect, actions);
             }
         }
         state.inspect = inspect;
@@ -115,7 +115,13 @@ fn shown_at(steps: &[usize], wanted: Option<usize>) -> usize {
     steps.partition_point(|&at| at <= wanted).saturating_sub(1)
 }
 
-fn body(ui: &mut Ui, run: &RunView, probe: &Loaded<ProbeView>, inspect: &mut Inspection) {
+fn body(
+    ui: &mut Ui,
+    run: &RunView,
+    probe: &Loaded<ProbeView>,
+    inspect: &mut Inspection,
+    actions: &mut Actions,
+) {
     ScrollArea::vertical().id_salt("inspect").auto_shrink(false).show(ui, |ui| {
         ui.set_width(ui.available_width() - 10.0);
         // A few rows, so that the tokens of one are in sight as well; all there is room for without them.
@@ -123,7 +129,7 @@ fn body(ui: &mut Ui, run: &RunView, probe: &Loaded<ProbeView>, inspect: &mut Ins
         let list_height = (ui.available_height() * share).max(120.0);
         let gap = GAP - ui.spacing().item_spacing.y;
         match probe {
-            Loaded::Ready(view) => profile::profile_card(ui, run, view),
+            Loaded::Ready(view) => profile::profile_card(ui, run, view, actions),
             Loaded::Loading => widgets::card(ui, "Where likelihood is lost", |_| {}, |ui| {
                 ui.spinner();
             }),

@@ -9,24 +9,19 @@ use egui_plot::{
     Points, VLine,
 };
 
-use crate::config::arm_title;
 use crate::insight::EditProfile;
 use crate::report::format;
 use crate::report::palette::Ink;
+use crate::report::profile::{BEFORE, BEHIND, HELP, ProfileLine, lines};
 use crate::report::run_view::RunView;
-use crate::report::trace::{self, Trace};
+use crate::report::trace::Trace;
+use crate::ui::action::Actions;
 use crate::ui::chart::color;
+use crate::ui::export::What;
 use crate::ui::probe::ProbeView;
 use crate::ui::theme::{self, Tokens, TokensExt};
+use crate::ui::views::charts::save_picture;
 use crate::ui::widgets;
-
-const HELP: &str = "Plain DPO lowers the tokens behind the first difference, although they are right. In the \
-                    paper (Pal et al., arXiv 2402.13228 v2, section 3, MetaMath pairs) their mean is -0.37 nats \
-                    under the reference, -1.82 after DPO and -0.26 after DPOP.";
-
-/// Tokens before and behind the first difference that are shown at most.
-const BEFORE: isize = 12;
-const BEHIND: isize = 40;
 
 const HEIGHT: f32 = 190.0;
 
@@ -40,7 +35,7 @@ struct Profile<'a> {
     width: f32,
 }
 
-pub fn profile_card(ui: &mut Ui, run: &RunView, probe: &ProbeView) {
+pub fn profile_card(ui: &mut Ui, run: &RunView, probe: &ProbeView, actions: &mut Actions) {
     let t = ui.tokens();
     let lines = profiles(run, probe, t);
     widgets::card(
@@ -48,6 +43,8 @@ pub fn profile_card(ui: &mut Ui, run: &RunView, probe: &ProbeView) {
         "Where likelihood is lost",
         |ui| {
             // From right to left.
+            save_picture(ui, "Save…", What::Profile(Some(probe.now.step)), actions);
+            ui.add_space(8.0);
             ui.label(RichText::new("reference").size(12.0).color(t.text_muted));
             widgets::level_sample(ui, t.reference);
             for line in &lines[1..] {
@@ -69,26 +66,18 @@ pub fn profile_card(ui: &mut Ui, run: &RunView, probe: &ProbeView) {
 }
 
 fn profiles<'a>(run: &RunView, probe: &'a ProbeView, t: &Tokens) -> Vec<Profile<'a>> {
-    let mut lines = vec![Profile {
-        name: "reference".into(),
-        profile: &probe.reference_profile,
-        color: t.reference,
-        trace: Trace { ink: Ink::Twin, dashed: true, kept: false },
-        style: LineStyle::dotted_dense(),
-        width: 1.6,
-    }];
-    // The kept arm last, over the others.
-    for (number, arm) in run.arms.iter().enumerate().rev() {
-        if let Some(profile) = probe.profiles.get(&arm.name) {
-            let trace = trace::of_arm(run, number, [Ink::Chosen, Ink::Chosen]);
-            let style =
-                if trace.dashed { LineStyle::Dashed { length: 7.0 } } else { LineStyle::Solid };
-            let width = if trace.kept { 2.4 } else { 1.8 };
-            let (name, color) = (arm_title(&arm.name), color(trace.ink, t));
-            lines.push(Profile { name, profile, color, trace, style, width });
-        }
-    }
-    lines
+    let styled = |line: ProfileLine<'a>| {
+        let ProfileLine { name, trace, profile } = line;
+        let Some(trace) = trace else {
+            let trace = Trace { ink: Ink::Twin, dashed: true, kept: false };
+            let style = LineStyle::dotted_dense();
+            return Profile { name, profile, color: t.reference, trace, style, width: 1.6 };
+        };
+        let style = if trace.dashed { LineStyle::Dashed { length: 7.0 } } else { LineStyle::Solid };
+        let width = if trace.kept { 2.4 } else { 1.8 };
+        Profile { name, profile, color: color(trace.ink, t), trace, style, width }
+    };
+    lines(run, &probe.reference_profile, &probe.profiles).into_iter().map(styled).collect()
 }
 
 fn figure(ui: &mut Ui, lines: &[Profile<'_>], t: &'static Tokens) {
