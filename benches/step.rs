@@ -29,7 +29,7 @@ mod shapes;
 
 #[derive(Parser)]
 struct Args {
-    /// 15m, 110m or 1b
+    /// 15m, 110m, 8x110m (experts) or 1b
     #[arg(long, default_value = "15m")]
     size: String,
     #[arg(long, default_value_t = 5)]

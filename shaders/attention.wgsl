@@ -1,6 +1,7 @@
-// Causal attention over packed rows; one workgroup a (query, head), keys in blocks with a running softmax.
+// Causal attention over packed rows, for few queries; one workgroup a (query, head), keys in blocks with a running softmax.
 // spans[n]: prefix start, prefix end, own start, query end, position (model::layout).
-// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale, bits of the cap on scores (0: none)
+// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale, bits of the cap on scores (0: none),
+// first workgroup
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> k: array<f32>;
 @group(0) @binding(2) var<storage, read_write> v: array<f32>;
@@ -17,7 +18,7 @@ var<workgroup> part: array<f32, WG>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
-    let index = wid.x + wid.y * nwg.x;
+    let index = info[7] + wid.x + wid.y * nwg.x;
     let heads = info[1];
     let kv_heads = info[2];
     let dim = info[3];

@@ -1,5 +1,7 @@
-// Gradient of attention by q, and delta = sum(dout * out) for the key side; one workgroup a (query, head).
-// info: tokens, heads, kv_heads, head_dim (<= 256), window (0: none), bits of scale, bits of the cap on scores (0: none)
+// Gradient of attention by q, and delta = sum(dout * out) for the key side. A workgroup takes a tile of queries of one head,
+// and keys in tiles; probabilities come back from the log-sum-exp (FlashAttention, arXiv 2205.14135).
+// info: tokens, heads, kv_heads, head_dim (<= WIDEST), window (0: none), bits of scale, bits of the cap on scores (0: none),
+// first workgroup
 @group(0) @binding(0) var<storage, read_write> q: array<f32>;
 @group(0) @binding(1) var<storage, read_write> k: array<f32>;
 @group(0) @binding(2) var<storage, read_write> v: array<f32>;
@@ -12,82 +14,111 @@
 @group(0) @binding(9) var<storage, read_write> info: array<u32>;
 
 const WG = 64u;
-const KEYS = 256u;
-var<workgroup> query: array<f32, 256>;
-var<workgroup> gradient: array<f32, 256>;
-var<workgroup> dscores: array<f32, KEYS>;
+const LANES = WG / OWN;
+const CHANNELS_A_LANE = WIDEST / LANES;
+// One more than the width, so that the threads of a row meet different banks.
+const STRIDE = WIDEST + 1u;
+
+var<workgroup> queries: array<f32, OWN * STRIDE>;
+var<workgroup> gradients: array<f32, OWN * STRIDE>;
+var<workgroup> keys: array<f32, OTHER * STRIDE>;
+var<workgroup> values: array<f32, OTHER * STRIDE>;
+var<workgroup> dscores: array<f32, OWN * (OTHER + 1u)>;
 var<workgroup> part: array<f32, WG>;
 
 @compute @workgroup_size(64, 1, 1)
 fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(num_workgroups) nwg: vec3<u32>, @builtin(local_invocation_index) tid: u32) {
-    let index = wid.x + wid.y * nwg.x;
+    let tokens = info[0];
     let heads = info[1];
     let kv_heads = info[2];
     let dim = info[3];
-    if index >= info[0] * heads { return; }
-    let token = index / heads;
-    let head = index % heads;
-    let kv_head = head / (heads / kv_heads);
+    let window = info[4];
     let scale = bitcast<f32>(info[5]);
     let cap = bitcast<f32>(info[6]);
-    let prefix_start = u32(spans[token * 5u]);
-    let shared_keys = u32(spans[token * 5u + 1u]) - prefix_start;
-    let own_start = u32(spans[token * 5u + 2u]);
-    // Prefix and own keys are consecutive positions.
-    let end = u32(spans[token * 5u + 4u]) + 1u;
-    var first = 0u;
-    if info[4] > 0u && end > info[4] { first = end - info[4]; }
-    let row = (token * heads + head) * dim;
+    let index = info[7] + wid.x + wid.y * nwg.x;
+    let blocks = (tokens + OWN - 1u) / OWN;
+    if index >= blocks * heads { return; }
+    let start = (index / heads) * OWN;
+    let head = index % heads;
+    let kv_head = head / (heads / kv_heads);
+    let row = tid / LANES;
+    let lane = tid % LANES;
+    let token = start + row;
 
+    for (var i = 0u; i < OWN; i++) {
+        for (var d = tid; d < dim; d += WG) {
+            var value = 0.0;
+            var gradient = 0.0;
+            if start + i < tokens {
+                let at = ((start + i) * heads + head) * dim + d;
+                value = q[at];
+                gradient = dout[at];
+            }
+            queries[i * STRIDE + d] = value;
+            gradients[i * STRIDE + d] = gradient;
+        }
+    }
+    // The keys that any query of the tile may see: two ranges.
+    var prefix = vec2<u32>(0xffffffffu, 0u);
+    var own = vec2<u32>(0xffffffffu, 0u);
+    for (var i = 0u; i < OWN && start + i < tokens; i++) {
+        let s = sight_of(start + i, tokens, window);
+        let shared_keys = s.prefix_end - s.prefix_start;
+        prefix = vec2<u32>(min(prefix.x, s.prefix_start + min(s.first, shared_keys)), max(prefix.y, s.prefix_end));
+        own = vec2<u32>(min(own.x, s.own_start + max(s.first, shared_keys) - shared_keys), max(own.y, s.own_end));
+    }
+    let sight = sight_of(token, tokens, window);
+    workgroupBarrier();
     var product = 0.0;
-    for (var d = tid; d < dim; d += WG) {
-        query[d] = q[row + d];
-        gradient[d] = dout[row + d];
-        product += dout[row + d] * attended[row + d];
+    var log_sum = 0.0;
+    if token < tokens {
+        log_sum = lse[token * heads + head];
+        for (var d = lane; d < dim; d += LANES) {
+            product += gradients[row * STRIDE + d] * attended[(token * heads + head) * dim + d];
+        }
     }
     part[tid] = product;
     workgroupBarrier();
-    for (var h = WG / 2u; h > 0u; h = h / 2u) {
-        if tid < h { part[tid] += part[tid + h]; }
-        workgroupBarrier();
-    }
-    let total = part[0];
-    let log_sum = lse[token * heads + head];
+    var sum = 0.0;
+    for (var i = 0u; i < LANES; i++) { sum += part[row * LANES + i]; }
 
-    var acc = array<f32, 4>(0.0, 0.0, 0.0, 0.0);
-    for (var start = first; start < end; start += KEYS) {
-        let count = min(KEYS, end - start);
-        for (var j = tid; j < count; j += WG) {
-            let c = start + j;
-            let key = select(own_start + c - shared_keys, prefix_start + c, c < shared_keys);
-            let base = (key * kv_heads + kv_head) * dim;
+    var acc: array<f32, CHANNELS_A_LANE>;
+    for (var first = min(prefix.x, own.x); first < max(prefix.y, own.y); first += OTHER) {
+        let reaches_prefix = first < prefix.y && first + OTHER > prefix.x;
+        let reaches_own = first < own.y && first + OTHER > own.x;
+        if !(reaches_prefix || reaches_own) { continue; }
+        let count = min(OTHER, max(prefix.y, own.y) - first);
+        for (var j = 0u; j < count; j++) {
+            for (var d = tid; d < dim; d += WG) {
+                let at = ((first + j) * kv_heads + kv_head) * dim + d;
+                keys[j * STRIDE + d] = k[at];
+                values[j * STRIDE + d] = v[at];
+            }
+        }
+        workgroupBarrier();
+        for (var j = lane; j < count; j += LANES) {
             var s = 0.0;
             var dp = 0.0;
             for (var d = 0u; d < dim; d++) {
-                s += query[d] * k[base + d];
-                dp += gradient[d] * v[base + d];
+                s += queries[row * STRIDE + d] * keys[j * STRIDE + d];
+                dp += gradients[row * STRIDE + d] * values[j * STRIDE + d];
             }
             let capped = softcap(s * scale, cap);
-            dscores[j] = exp(capped.x - log_sum) * (dp - total) * capped.y * scale;
+            let dscore = exp(capped.x - log_sum) * (dp - sum) * capped.y * scale;
+            dscores[row * (OTHER + 1u) + j] = select(0.0, dscore, sees(sight, first + j));
         }
         workgroupBarrier();
-        for (var slot = 0u; slot < 4u; slot++) {
-            let d = tid + slot * WG;
-            if d < dim {
-                var sum = acc[slot];
-                for (var j = 0u; j < count; j++) {
-                    let c = start + j;
-                    let key = select(own_start + c - shared_keys, prefix_start + c, c < shared_keys);
-                    sum += dscores[j] * k[(key * kv_heads + kv_head) * dim + d];
-                }
-                acc[slot] = sum;
-            }
+        for (var j = 0u; j < count; j++) {
+            let dscore = dscores[row * (OTHER + 1u) + j];
+            // Beyond `dim` lies nothing that is written.
+            for (var i = 0u; i < CHANNELS_A_LANE; i++) { acc[i] += dscore * keys[j * STRIDE + lane + LANES * i]; }
         }
         workgroupBarrier();
     }
-    for (var slot = 0u; slot < 4u; slot++) {
-        let d = tid + slot * WG;
-        if d < dim { dq[row + d] = acc[slot]; }
+    if token >= tokens { return; }
+    for (var i = 0u; i < CHANNELS_A_LANE; i++) {
+        let d = lane + LANES * i;
+        if d < dim { dq[(token * heads + head) * dim + d] = acc[i]; }
     }
-    if tid == 0u { delta[token * heads + head] = total; }
+    if lane == 0u { delta[token * heads + head] = sum; }
 }

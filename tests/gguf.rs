@@ -341,6 +341,13 @@ fn tensors_that_do_not_fit_are_refused() {
     let extra = zeros(decoder(3, 32, 1, 8, 1), 32, 4, None, "");
     let message = problem(&extra.tensor("blk.0.ssm_a.weight", &[32], 0, &[0; 128]).bytes());
     assert!(message.contains("blk.0.ssm_a.weight") && message.contains("unused"), "{message}");
+    let extra = zeros(decoder(3, 32, 1, 8, 1), 32, 4, None, "");
+    let message =
+        problem(&extra.floats_tensor("rope_factors_long.weight", &[16], &[2.0; 16]).bytes());
+    assert!(
+        message.contains("rope_factors_long.weight") && message.contains("unused"),
+        "{message}"
+    );
     let norm = [0; 128];
     let twice = zeros(decoder(3, 32, 1, 8, 1), 32, 4, None, "");
     let message = problem(&twice.tensor("output_norm.weight", &[32], 0, &norm).bytes());

@@ -7,7 +7,7 @@ use safetensors::SafeTensors;
 
 mod common;
 
-const MODELS: [&str; 18] = [
+const MODELS: [&str; 20] = [
     "llama_gqa_untied",
     "llama_tied_rope_llama3",
     "llama_rope_linear",
@@ -26,6 +26,8 @@ const MODELS: [&str; 18] = [
     "gemma2_caps",
     "mixtral_4e_top2",
     "qwen3_moe",
+    "mixtral_fused",
+    "qwen3_moe_fused",
 ];
 
 struct Expected {

@@ -232,7 +232,6 @@ fn methods_that_cannot_be_decoded_are_refused_by_name() {
             json!({"quant_method": "awq", "bits": 4, "group_size": 32, "version": "gemv"}),
             "version is gemv",
         ),
-        (json!({"quant_method": "exl2"}), "bits is missing"),
         (json!({"bits": 4}), "quant_method is missing"),
     ];
     for (quantization, words) in cases {
@@ -242,6 +241,21 @@ fn methods_that_cannot_be_decoded_are_refused_by_name() {
         });
         refused(dir.path(), &[words, "quantization_config", "config.json"]);
     }
+}
+
+/// ExLlamaV2's first versions added nothing to config.json.
+#[test]
+fn exl2_is_known_by_its_tensors() {
+    let dir = edit::copy(&folder("exl2-mixed"));
+    edit_json(&dir.path().join("config.json"), |config| {
+        config.as_object_mut().unwrap().remove("quantization_config");
+    });
+    let config = ModelConfig::read(dir.path()).unwrap();
+    let checkpoint = Checkpoint::open(dir.path(), &config).unwrap();
+    assert_eq!(checkpoint.dtype(), "EXL2");
+    let name = "lm_head.weight";
+    let whole = Checkpoint::open(&folder("exl2-mixed"), &config).unwrap();
+    assert_eq!(checkpoint.tensor(name).unwrap(), whole.tensor(name).unwrap());
 }
 
 /// Layers that differ (`dynamic`) tell their bits by their shapes.

@@ -346,8 +346,95 @@ fn a_fused_layer_is_one_site() {
     assert_eq!(shape("self_attn.qkv_proj.lora_B"), &[(4 + 2 + 2) * 16, 2]);
     assert_eq!(shape("mlp.gate_up_proj.lora_B"), &[2 * 160, 2]);
 
+    // Either way the message names the layers that the model has.
+    let fused = ["qkv_proj", "o_proj", "gate_up_proj", "down_proj"];
+    let apart = Target::ALL.map(Target::module_name);
     let wrong = peft::load(folder.path(), &base()).unwrap_err().to_string();
-    assert!(wrong.contains("`qkv_proj`") && wrong.contains("q_proj, up_proj"), "{wrong}");
+    assert!(wrong.contains("`qkv_proj`") && apart.iter().all(|n| wrong.contains(n)), "{wrong}");
     let wrong = peft::load(&adapters()[0], &phi3).unwrap_err().to_string();
-    assert!(wrong.contains("down_proj, gate_up_proj, o_proj, qkv_proj"), "{wrong}");
+    assert!(fused.iter().all(|name| wrong.contains(name)), "{wrong}");
+}
+
+/// An adapter on the given layers of a fixture, with values of its own everywhere.
+fn filled(model: &ModelConfig, targets: &[Target]) -> LoraAdapter {
+    let lora =
+        LoraConfig { rank: 4, alpha: 6.0, targets: targets.to_vec(), dropout: 0.1, rslora: true };
+    let mut adapter = LoraAdapter::zeros(lora, model);
+    (0u16..).zip(&mut adapter.values).for_each(|(i, value)| *value = f32::from(i) * 1e-3);
+    adapter
+}
+
+#[test]
+fn adapters_on_experts_bear_the_names_of_the_checkpoint() {
+    for (name, module, targets) in [
+        ("mixtral_4e_top2", "block_sparse_moe.experts.3.w2", json!(["q_proj", "w1", "w3", "w2"])),
+        (
+            "qwen3_moe",
+            "mlp.experts.3.down_proj",
+            json!(["q_proj", "gate_proj", "up_proj", "down_proj"]),
+        ),
+    ] {
+        let model = model(name);
+        let all = [Target::Q, Target::Gate, Target::Up, Target::Down];
+        let adapter = filled(&model, &all);
+        assert_eq!(adapter.sites.len(), 2 * (1 + 4 * 3));
+        let folder = tempfile::tempdir().unwrap();
+        peft::save(folder.path(), &adapter, Path::new("m")).unwrap();
+        let tensors = raw_tensors(&folder.path().join(peft::TENSOR_FILE));
+        let name = format!("base_model.model.model.layers.1.{module}.lora_A.weight");
+        assert_eq!(tensors[&name].0, [4, model.experts.as_ref().unwrap().intermediate_size]);
+        assert_eq!(peft::load(folder.path(), &model).unwrap(), adapter);
+
+        // A finished adapter: the same scale, in terms that survive PEFT's joining of gate and up.
+        let finished = peft::portable(&adapter, &model);
+        let text = peft::config_json(&finished, Path::new("m"));
+        let config: Value = serde_json::from_slice(&text).unwrap();
+        assert_eq!(config["target_modules"], targets);
+        assert_eq!((&config["lora_dropout"], &config["use_rslora"]), (&json!(0.0), &json!(false)));
+        assert_eq!(config["lora_alpha"], json!(12));
+        assert_eq!(finished.values, adapter.values);
+        assert!((finished.config.scale() - adapter.config.scale()).abs() < 1e-12);
+    }
+    let adapter = filled(&base(), &[Target::Gate]);
+    assert_eq!(*peft::portable(&adapter, &base()), adapter, "without experts all stays as it is");
+}
+
+#[test]
+fn a_finished_adapter_has_all_that_peft_joins() {
+    let model = model("qwen3_moe_fused");
+    let adapter = filled(&model, &[Target::V, Target::Up]);
+    let finished = peft::portable(&adapter, &model);
+    let expected = [Target::V, Target::Gate, Target::Up, Target::Down];
+    assert_eq!(finished.config.targets, expected);
+    let mut kept = 0;
+    for site in &finished.sites {
+        let (a, b) = finished.parts(site);
+        match adapter.sites.iter().find(|own| own.module == site.module) {
+            Some(own) => {
+                assert_eq!((a, b), adapter.parts(own), "{}", site.module);
+                kept += 1;
+            }
+            None => {
+                assert!(b.iter().all(|v| *v == 0.0), "{}", site.module);
+                assert!(a.iter().any(|v| *v != 0.0), "{} could not be trained on", site.module);
+            }
+        }
+    }
+    assert_eq!(kept, adapter.sites.len());
+}
+
+#[test]
+fn a_router_carries_no_adapter_and_a_part_of_the_experts_is_no_adapter() {
+    let model = model("mixtral_4e_top2");
+    let folder = tempfile::tempdir().unwrap();
+    peft::save(folder.path(), &filled(&model, &[Target::Gate]), Path::new("m")).unwrap();
+    let refusal = |modules: Value| {
+        let folder = copy(folder.path(), |c| drop(c.insert("target_modules".into(), modules)));
+        peft::load(folder.path(), &model).unwrap_err().to_string()
+    };
+    let message = refusal(json!(["w1", "gate"]));
+    assert!(message.contains("`gate`") && message.contains("w1, w2, w3"), "{message}");
+    assert!(refusal(json!(["gate_proj"])).contains("`gate_proj`"));
+    let message = refusal(json!(["experts.0.w1", "q_proj"]));
+    assert!(message.contains("missing") && message.contains("q_proj.lora_A"), "{message}");
 }

@@ -111,3 +111,24 @@ fn adapters_of_phi_and_gemma_are_pefts() {
         compare_with_peft(&model, &train, &id_pairs(), &options);
     }
 }
+
+/// Experts: one module each on disk, one tensor a layer in transformers 5, where PEFT joins gate and up. The scale of
+/// rsLoRA, a dropout and an adapter on one of the two must survive that.
+#[test]
+fn adapters_on_experts_are_pefts() {
+    let folder = tempfile::tempdir().unwrap();
+    let train = folder.path().join("train.jsonl");
+    std::fs::write(&train, id_pairs()).unwrap();
+    let options = ["--steps", "8", "--learning-rate", "1e-2", "--eval-fraction", "0"];
+    for (name, targets) in [
+        ("mixtral_4e_top2", "all"),
+        ("mixtral_4e_top2", "q,v,down"),
+        ("qwen3_moe", "all"),
+        ("qwen3_moe", "up"),
+    ] {
+        let model = root().join("tests/fixtures/models").join(name);
+        let own = ["--targets", targets, "--rslora", "--dropout", "0.1"];
+        let options: Vec<&str> = options.into_iter().chain(own).collect();
+        compare_with_peft(&model, &train, &id_pairs(), &options);
+    }
+}

@@ -24,7 +24,10 @@ fn past(size: [f32; 2], theme: Theme) -> Bench {
 /// The window with the answers of a run that `prepare` makes.
 fn answers_of(size: [f32; 2], theme: Theme, prepare: impl FnOnce(&Path)) -> Bench {
     let run = "2026-11-23T10-15-00-pairs_train";
-    let mut bench = open_with(size, theme, Vec::new(), |folders| prepare(&folders.runs.join(run)));
+    let mut bench = open_with(size, theme, Vec::new(), |folders| {
+        folders.program = env!("CARGO_BIN_EXE_dpop-studio").into();
+        prepare(&folders.runs.join(run));
+    });
     bench.get_by_label("Runs").click();
     wait(&mut bench, "the list", |state| state.runs.ready().is_some_and(|r| r.len() == 1));
     bench.get_by_label_contains(&format!("Run {run}")).click();

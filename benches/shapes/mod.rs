@@ -9,16 +9,19 @@ use half::bf16;
 use rand::{RngExt, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
-/// Shape and usual length of a sequence: llama2.c's 15M and 110M models, and Llama 3.2 1B.
+/// Shape and usual length of a sequence: llama2.c's 15M and 110M models, Llama 3.2 1B, and a Mixtral whose two chosen of
+/// eight experts have the width of the 110M's MLP.
 pub fn model_config(size: &str) -> anyhow::Result<(serde_json::Value, usize)> {
     let (hidden, inner, layers, heads, kv_heads, vocabulary, sequence) = match size {
         "15m" => (288, 768, 6, 6, 6, 32_000, 256),
         "110m" => (768, 2048, 12, 12, 12, 32_000, 512),
+        "8x110m" => (768, 1024, 12, 12, 12, 32_000, 512),
         "1b" => (2048, 8192, 16, 32, 8, 128_256, 128),
-        other => anyhow::bail!("--size {other}: choose 15m, 110m or 1b"),
+        other => anyhow::bail!("--size {other}: choose 15m, 110m, 8x110m or 1b"),
     };
+    let class = if size == "8x110m" { "MixtralForCausalLM" } else { "LlamaForCausalLM" };
     let config = serde_json::json!({
-        "architectures": ["LlamaForCausalLM"], "hidden_size": hidden, "intermediate_size": inner,
+        "architectures": [class], "hidden_size": hidden, "intermediate_size": inner,
         "num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads,
         "vocab_size": vocabulary, "rms_norm_eps": 1e-6, "rope_theta": 10_000.0,
         "tie_word_embeddings": true, "max_position_embeddings": 1024,

@@ -15,9 +15,12 @@ use cubecl::server::KernelArguments;
 use cubecl::{CubeCount, CubeDim};
 
 use super::pace::{self, Work};
-use super::shader::{self, Shader, WORKGROUP};
+use super::shader::{self, ByHead, Shader, Tiles, WORKGROUP};
 use super::{Activation, AttentionSpec, DecoderOps, QuantSpec};
 use crate::quant::QuantFormat;
+
+/// Bytes of a panel of decoded weights: below every adapter's binding limit, and few panels a matrix.
+pub const DECODED_PANEL: usize = 64 << 20;
 
 /// Rows and columns of the output that a workgroup of the quantised products computes.
 const QUANT_TILE: usize = 64;
@@ -41,7 +44,7 @@ impl KernelSource for Source {
     }
 
     fn id(&self) -> KernelId {
-        KernelId::new::<Self>().info(self.0.name)
+        KernelId::new::<Self>().info(self.0.id)
     }
 
     fn lang(&self) -> &'static str {
@@ -111,6 +114,43 @@ fn paced_product(a: CubeTensor, b: CubeTensor, ta: bool, tb: bool) -> CubeTensor
     in_rows(a, Work::Product, row, |a| product(a, transposed(b.clone(), tb)))
 }
 
+/// `x W^T`, or `x W` where `transposed`, with panels of W decoded to f32: for many rows of x, where a decoded value serves
+/// often and burn's products are faster than those that decode on the way.
+fn decoded_product(
+    x: CubeTensor,
+    codes: CubeTensor,
+    scales: CubeTensor,
+    spec: QuantSpec,
+    transposed: bool,
+) -> CubeTensor {
+    let n = dims(&x).0;
+    let at_once = (DECODED_PANEL / (DType::F32.size() * spec.cols).max(1)).clamp(1, spec.rows);
+    let mut parts = Vec::new();
+    for first in (0..spec.rows).step_by(at_once) {
+        let rows = first..spec.rows.min(first + at_once);
+        let ids: Vec<i32> = (rows.start as i32..rows.end as i32).collect();
+        let buffer = x.client.create_from_slice(bytemuck::cast_slice(&ids));
+        let shape = Shape::new([ids.len()]);
+        let (client, device) = (x.client.clone(), x.device.clone());
+        let ids = CubeTensor::new_contiguous(client, device, shape, buffer, DType::I32);
+        let w = CubeBackend::quantised_rows(codes.clone(), scales.clone(), ids, spec);
+        if transposed {
+            let x = burn_cubecl::kernel::slice(x.clone(), &[0..n, rows]);
+            let part = paced_product(into_contiguous(x), w, false, false);
+            parts = match parts.pop() {
+                Some(sum) => vec![CubeBackend::float_add(sum, part)],
+                None => vec![part],
+            };
+        } else {
+            parts.push(paced_product(x.clone(), w, false, true));
+        }
+    }
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => CubeBackend::float_cat(parts, 1),
+    }
+}
+
 /// `compute` over pieces of `x`'s rows, each counted.
 fn in_rows(
     x: CubeTensor,
@@ -135,7 +175,30 @@ fn in_rows(
     CubeBackend::float_cat(parts.collect(), 0)
 }
 
-fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 7] {
+fn by_head(shaders: ByHead, tiles: &Tiles) -> Shader {
+    shaders[tiles.width]
+}
+
+/// Runs an attention shader in as many pieces as short submissions need. `pairs`: queries times keys, at most, that one
+/// workgroup computes.
+fn launch_attention(
+    shader: Shader,
+    groups: usize,
+    pairs: usize,
+    buffers: &[&CubeTensor],
+    tokens: usize,
+    spec: AttentionSpec,
+) {
+    let operations = pace::attention_operations(spec, pairs);
+    let at_once = pace::at_once(Work::Attention, groups, operations);
+    for first in (0..groups).step_by(at_once) {
+        let count = at_once.min(groups - first);
+        pace::count(buffers[0], Work::Attention, count as u64 * operations);
+        launch(shader, count, buffers, &attention_info(tokens, spec, first));
+    }
+}
+
+fn attention_info(tokens: usize, spec: AttentionSpec, first_group: usize) -> [u32; 8] {
     [
         tokens as u32,
         spec.heads as u32,
@@ -144,6 +207,7 @@ fn attention_info(tokens: usize, spec: AttentionSpec) -> [u32; 7] {
         spec.window.unwrap_or(0) as u32,
         spec.scale.to_bits(),
         cap_bits(spec.softcap),
+        first_group as u32,
     ]
 }
 
@@ -274,12 +338,17 @@ impl DecoderOps for CubeBackend {
         let [q, k, v, spans] = contiguous([q, k, v, spans]);
         let (n, width) = dims(&q);
         let (out, lse) = (new_like(&q, [n, width]), new_like(&q, [n, spec.heads]));
-        launch(
-            shader::ATTENTION,
-            n * spec.heads,
-            &[&q, &k, &v, &spans, &out, &lse],
-            &attention_info(n, spec),
-        );
+        let buffers = [&q, &k, &v, &spans, &out, &lse];
+        let (keys, tiles) = (dims(&k).0, Tiles::of(spec.head_dim));
+        if n < tiles.queries {
+            // Too few queries for a tile: a workgroup each (text generation).
+            launch_attention(shader::ATTENTION, n * spec.heads, keys, &buffers, n, spec);
+        } else {
+            let groups = n.div_ceil(tiles.queries) * spec.heads;
+            let keys = keys * tiles.queries;
+            let shader = by_head(shader::ATTENTION_TILED, &tiles);
+            launch_attention(shader, groups, keys, &buffers, n, spec);
+        }
         (out, lse)
     }
 
@@ -299,11 +368,17 @@ impl DecoderOps for CubeBackend {
         let dq = new_like(&q, [n, width]);
         let delta = new_like(&q, [n, spec.heads]);
         let (dk, dv) = (new_like(&q, [n, kv_width]), new_like(&q, [n, kv_width]));
-        let info = attention_info(n, spec);
+        let tiles = Tiles::of(spec.head_dim);
+        let blocks = n.div_ceil(tiles.own);
+        // Two and a half times the forward pass' work, in two kernels; a key serves a whole group of heads.
+        let pairs = 3 * n * tiles.own / 2;
         let queries = [&q, &k, &v, &out, &lse, &dout, &spans, &dq, &delta];
-        launch(shader::ATTENTION_BACKWARD_Q, n * spec.heads, &queries, &info);
+        let shader = by_head(shader::ATTENTION_BACKWARD_Q, &tiles);
+        launch_attention(shader, blocks * spec.heads, pairs, &queries, n, spec);
         let keys = [&q, &k, &v, &lse, &delta, &dout, &spans, &dk, &dv];
-        launch(shader::ATTENTION_BACKWARD_KV, n * spec.kv_heads, &keys, &info);
+        let shader = by_head(shader::ATTENTION_BACKWARD_KV, &tiles);
+        let pairs = pairs * (spec.heads / spec.kv_heads);
+        launch_attention(shader, blocks * spec.kv_heads, pairs, &keys, n, spec);
         (dq, dk, dv)
     }
 
@@ -333,6 +408,9 @@ impl DecoderOps for CubeBackend {
         spec: QuantSpec,
         transposed: bool,
     ) -> FloatTensor<Self> {
+        if dims(&x).0 > QUANT_TILE {
+            return decoded_product(x, codes, scales, spec, transposed);
+        }
         let (shader, width) = if transposed {
             (shader::QUANTISED_MATMUL_TRANSPOSED, spec.cols)
         } else {

@@ -41,6 +41,11 @@ impl LinearSpec {
     }
 }
 
+/// The parameters in which transformers 5 holds a layer's experts, `[experts, rows, columns]`, behind the module's
+/// name, and whose rows each expert's part holds.
+pub const STACKS: [(&str, &[Target]); 2] =
+    [("experts.gate_up_proj", &[Target::Gate, Target::Up]), ("experts.down_proj", &[Target::Down])];
+
 /// The module names of the experts' linear layers.
 fn expert_module(architecture: Architecture, target: Target) -> &'static str {
     match (architecture, target) {

@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::folder::RunRecord;
-use crate::config::{Budget, EvalSource, ObjectiveKind, RunConfig, Target};
+use crate::config::{Budget, EvalSource, ObjectiveKind, RunConfig};
 use crate::gguf;
 use crate::lora::Site;
 use crate::train::event::{ArmInfo, Event, Metrics};
@@ -242,31 +242,25 @@ fn write_usage(card: &mut String, config: &RunConfig) {
 
 /// Which versions load an adapter on experts (docs/EXPERTS.md says how that was found).
 fn write_experts(card: &mut String, input: &CardInput<'_>) {
-    let on_experts = |target| {
-        let own = |site: &&Site| site.place.expert.is_some() && site.place.target == target;
-        input.sites.iter().any(|site| own(&site))
+    let on = |expert: bool| {
+        let mut sites = input.sites.iter().filter(|site| site.place.target.is_mlp());
+        sites.any(|site| site.place.expert.is_some() == expert)
     };
-    let on = [Target::Gate, Target::Up, Target::Down].map(on_experts);
-    if !on.contains(&true) {
+    if !on(true) {
         return;
     }
     let _ = writeln!(
         card,
         "\nThe base is a mixture of experts, and the adapter sits on every expert, under the names of transformers 4. It \
-         loads with transformers 4 and PEFT 0.5 or newer, and with transformers 5 and PEFT 0.19 or newer. Older PEFT with \
-         transformers 5 would leave the experts' part out."
+         loads with transformers 4 and PEFT 0.5 or newer, and with transformers 5.4 or newer and PEFT 0.20 or newer. PEFT \
+         0.18 with transformers 5 leaves the experts' part out without a word. What PEFT cannot join there (rsLoRA, \
+         dropout, gate or up alone) is written as the same function without it; an added layer has a B of zero."
     );
-    if on[0] != on[1] {
+    if on(false) {
         let _ = writeln!(
             card,
-            "With transformers 5 it does not load: PEFT needs the gate's and the up layer's adapter together there."
-        );
-    }
-    let config = &input.record.config;
-    if config.rslora || config.dropout > 0.0 {
-        let _ = writeln!(
-            card,
-            "`adapter_config.json` states the same scale without rsLoRA and no dropout, which PEFT refuses on experts."
+            "\nWith transformers 5 PEFT leaves out the part on the MLP of those layers that have no experts: use \
+             transformers 4."
         );
     }
 }

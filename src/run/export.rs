@@ -117,7 +117,7 @@ fn write_files(
     card: &str,
 ) -> Result<(), FileError> {
     durable::create_file(&folder.join(peft::CONFIG_FILE), |file| {
-        file.write_all(&peft::portable_config_json(adapter, base_model))
+        file.write_all(&peft::config_json(adapter, base_model))
     })?;
     durable::create_file(&folder.join(peft::TENSOR_FILE), |file| {
         peft::write_tensors(file, adapter)

@@ -14,6 +14,7 @@ use crate::config::{ArmConfig, RunConfig};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::loss::Objective;
+use crate::model::config::ModelConfig;
 use crate::model::layout::PackedBatch;
 use crate::model::{DeviceBatch, Model, PairScore, Updates, entry_weights, pair_scores, read};
 
@@ -107,6 +108,10 @@ impl Trainer {
 
     pub fn state(&self) -> &TrainState {
         &self.state
+    }
+
+    pub fn model_config(&self) -> &ModelConfig {
+        &self.model.config
     }
 
     /// Updates of the whole run.

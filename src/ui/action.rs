@@ -43,6 +43,10 @@ pub enum Action {
     /// Show in the file manager.
     Reveal(PathBuf),
     Save(Export),
+    /// The forecast before training is not wanted any more.
+    StopForecast,
+    /// Show the text of this row of the data file.
+    ShowPair(usize),
     EndTour,
     DismissCollapse,
     CloseDialog,

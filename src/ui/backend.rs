@@ -31,18 +31,18 @@ use crate::report::series::Source;
 /// Where the window finds and keeps things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
-    /// This program, to be started once more where the window asks a model.
-    pub program: PathBuf,
     /// The unpacked demo.
     pub demo: PathBuf,
     /// New runs, and those that Runs lists.
     pub runs: PathBuf,
     /// What the window remembers.
     pub memory: PathBuf,
+    /// This program, for work in processes of its own.
+    pub program: PathBuf,
 }
 
 impl Folders {
-    /// In the platform's folder for application data.
+    /// In the platform's folder for application data; the program is the one that runs.
     pub fn usual() -> Result<Self, String> {
         let runs = folder::default_root().map_err(|error| error.to_string())?;
         let data = directories::ProjectDirs::from("", "", "dpop-studio")
@@ -50,7 +50,7 @@ impl Folders {
         let data = data.or_else(|| Some(runs.parent()?.to_owned())).unwrap_or_default();
         let program = std::env::current_exe()
             .map_err(|error| format!("the program cannot find itself: {error}."))?;
-        Ok(Self { program, demo: data.join("demo"), memory: data.join("window.json"), runs })
+        Ok(Self { demo: data.join("demo"), memory: data.join("window.json"), runs, program })
     }
 }
 
@@ -105,6 +105,12 @@ fn preview(pair: &inspection::PreviewPair) -> PreviewPair {
         chosen: pieces(DiffKind::Chosen),
         rejected: pieces(DiffKind::Rejected),
     }
+}
+
+/// The text of one row of a preference file.
+pub fn pair(data: &Path, model: Option<&Path>, row: usize) -> Result<PreviewPair, String> {
+    let found = inspection::preview_row(data, model, row).map_err(|error| error.to_string())?;
+    found.as_ref().map(preview).ok_or_else(|| format!("Row {row} is no usable pair any more."))
 }
 
 fn figures(report: &InspectReport) -> Vec<(String, String)> {
@@ -290,9 +296,8 @@ pub fn new_run_folder(root: &Path, data: &Path) -> Result<PathBuf, String> {
 
 /// Asks this program, in a process of its own (it starts graphics drivers), what a run with these options would need.
 /// `None` where it cannot say: the cards tell what is wrong with model, data and fields.
-pub fn plan(options: &[OsString]) -> Option<MemoryLine> {
-    let exe = std::env::current_exe().ok()?;
-    let mut command = std::process::Command::new(exe);
+pub fn plan(program: &Path, options: &[OsString]) -> Option<MemoryLine> {
+    let mut command = std::process::Command::new(program);
     command.arg("plan").args(options).arg("--json").stdin(std::process::Stdio::null());
     let output = command.output().ok().filter(|output| output.status.success())?;
     let plan: Plan = serde_json::from_slice(&output.stdout).ok()?;

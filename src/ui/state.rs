@@ -13,6 +13,7 @@ use crate::train::event::{Event, SampleText};
 
 use super::demo::Demo;
 use super::drop::Dropped;
+use super::foresight::Foresight;
 use super::form::Form;
 use super::memory::Memory;
 use super::probe::ProbeView;
@@ -220,6 +221,8 @@ pub struct State {
     pub stopping: bool,
     pub data: Loaded<DataReport>,
     pub model: Loaded<ModelSummary>,
+    /// The pairs under the model, before training.
+    pub foresight: Foresight,
     /// What a run with the form's settings would need; `None` while that is not known.
     pub memory_need: Option<MemoryLine>,
     pub runs: Loaded<Vec<RunRow>>,
@@ -295,6 +298,14 @@ impl State {
     /// Start would do something.
     pub fn can_start(&self) -> bool {
         !self.run.status.is_active() && self.start_hindrances().is_empty()
+    }
+
+    /// The pairs can be put through the model: both are read, and no run needs the device.
+    pub fn can_forecast(&self) -> bool {
+        let read = self.data.ready().is_some_and(|data| data.usable > 0);
+        let idle = !self.run.status.is_active();
+        let scoring = matches!(self.foresight.scored, Loaded::Loading);
+        read && self.model.ready().is_some() && idle && !scoring
     }
 
     /// Why Start is off, in sentences.

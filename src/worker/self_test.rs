@@ -10,6 +10,7 @@ use crate::kernels::Activation;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::loss::{Objective, PairLogps};
 use crate::model::config::{Architecture, ModelConfig, Rope};
+use crate::model::experts_config::ExpertsConfig;
 use crate::model::layout::PackedBatch;
 use crate::model::{LoadOptions, Model, entry_weights, pair_scores, read};
 
@@ -31,8 +32,8 @@ pub enum SelfTestError {
     Failed { device: String, message: String },
 }
 
-/// A model with the switches of Qwen, and one with those of Gemma 2.
-fn configs() -> [ModelConfig; 2] {
+/// A model with the switches of Qwen, one with those of Gemma 2, and a mixture of experts.
+fn configs() -> [ModelConfig; 3] {
     let qwen = qwen();
     let gemma = ModelConfig {
         architecture: Architecture::Gemma2,
@@ -47,7 +48,20 @@ fn configs() -> [ModelConfig; 2] {
         qk_norm: false,
         ..qwen.clone()
     };
-    [qwen, gemma]
+    let experts = ModelConfig {
+        architecture: Architecture::Qwen3Moe,
+        num_layers: 1,
+        sliding_window: vec![None],
+        experts: Some(ExpertsConfig {
+            count: 3,
+            chosen: 2,
+            intermediate_size: 48,
+            renormalise: true,
+            layers: vec![true],
+        }),
+        ..qwen.clone()
+    };
+    [qwen, gemma, experts]
 }
 
 fn qwen() -> ModelConfig {

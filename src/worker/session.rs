@@ -12,7 +12,9 @@ use super::protocol::{Controls, Phase, Reporter, locked};
 use crate::config::RunConfig;
 use crate::data::pair::TokenizedPair;
 use crate::lora::LoraAdapter;
+use crate::lora::peft::portable;
 use crate::model::Model;
+use crate::model::config::ModelConfig;
 use crate::run::card::{CardInput, model_card};
 use crate::run::checkpoint::{self, Loaded};
 use crate::run::events::{self, EventLog};
@@ -220,7 +222,7 @@ fn train(
         }
         Outcome::Finished | Outcome::Ended { .. } => {
             outside.enter("saving the adapter");
-            let adapter = save_adapter(folder, trainer.state(), &arms)?;
+            let adapter = save_adapter(folder, trainer.state(), trainer.model_config(), &arms)?;
             let mut message = format!("The adapter is saved in {}.", adapter.display());
             if let Outcome::Ended { reason } = outcome {
                 message = format!("Ended early: {reason}. {message}");
@@ -255,10 +257,12 @@ fn kept(state: &TrainState) -> Option<&LoraAdapter> {
 fn save_adapter(
     folder: &RunFolder,
     state: &TrainState,
+    model: &ModelConfig,
     arms: &[ArmInfo],
 ) -> Result<PathBuf, SessionError> {
     let adapter = kept(state)
         .ok_or_else(|| SessionError::Failure(anyhow::anyhow!("the run has no arm to export")))?;
+    let adapter = portable(adapter, model);
     let events = events::read(&folder.path).map_err(SessionError::failure)?;
     let card = model_card(&CardInput {
         record: &folder.record,
@@ -268,7 +272,8 @@ fn save_adapter(
         step: state.step,
         sites: &adapter.sites,
     });
-    export(&folder.path, adapter, &folder.record.config.model, &card).map_err(SessionError::failure)
+    export(&folder.path, &adapter, &folder.record.config.model, &card)
+        .map_err(SessionError::failure)
 }
 
 /// What the latest panic said and where, noted by the hook because the caught payload has no place.

@@ -6,11 +6,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 
+use super::stacked::Stacked;
 use super::{CONFIG_FILE, PeftError};
 use crate::config::Target;
-use crate::lora::{LoraAdapter, LoraConfig, Site};
+use crate::lora::{LoraAdapter, LoraConfig};
 use crate::model::config::ModelConfig;
-use crate::model::place::own_name;
+use crate::model::place::{STACKS, own_name};
+
+/// The field that names parameters instead of modules.
+const PARAMETERS: &str = "target_parameters";
 
 /// What PEFT finds adapted layers by: the last part of their names, each once. A layer that the model fuses
 /// (`qkv_proj`) is one module with one A.
@@ -27,26 +31,8 @@ fn own_names<'a>(modules: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
 /// The text of `adapter_config.json`. Only fields that every PEFT since 0.5 knows: older versions reject
 /// unknown ones.
 pub fn config_json(adapter: &LoraAdapter, base_model: &Path) -> Vec<u8> {
-    text(&adapter.config, &adapter.sites, base_model)
-}
-
-/// [`config_json`] of the same function in terms that every PEFT computes alike: for a finished adapter.
-///
-/// With transformers 5, which holds the experts of a layer in one tensor, PEFT joins the adapters of gate and up: twice
-/// the rank and twice alpha, which is right for `alpha / r` and not for rsLoRA's root. And it refuses a dropout on
-/// experts, though a finished adapter has no more use for one.
-pub fn portable_config_json(adapter: &LoraAdapter, base_model: &Path) -> Vec<u8> {
-    let mut config = adapter.config.clone();
-    if adapter.sites.iter().any(|site| site.place.expert.is_some()) {
-        config.dropout = 0.0;
-        config.alpha = config.scale() * config.rank as f64;
-        config.rslora = false;
-    }
-    text(&config, &adapter.sites, base_model)
-}
-
-fn text(config: &LoraConfig, sites: &[Site], base_model: &Path) -> Vec<u8> {
-    let targets = own_names(sites.iter().map(|site| &site.module));
+    let config = &adapter.config;
+    let targets = own_names(adapter.sites.iter().map(|site| &site.module));
     // PEFT declares lora_alpha as an integer; a whole number is written as one.
     let alpha = if config.alpha.fract() == 0.0 && config.alpha.abs() < 1e15 {
         json!(config.alpha as i64)
@@ -78,8 +64,11 @@ fn text(config: &LoraConfig, sites: &[Site], base_model: &Path) -> Vec<u8> {
     format!("{value:#}\n").into_bytes()
 }
 
-/// Reads `adapter_config.json` of an adapter for `model`.
-pub fn read_config(dir: &Path, model: &ModelConfig) -> Result<LoraConfig, PeftError> {
+/// Reads `adapter_config.json` of an adapter for `model`, and how its experts' part is stacked, if it is.
+pub fn read_config(
+    dir: &Path,
+    model: &ModelConfig,
+) -> Result<(LoraConfig, Option<Stacked>), PeftError> {
     let path = dir.join(CONFIG_FILE);
     let text = std::fs::read(&path).map_err(|source| match source.kind() {
         io::ErrorKind::NotFound => PeftError::NotAnAdapter { path: dir.into() },
@@ -89,7 +78,7 @@ pub fn read_config(dir: &Path, model: &ModelConfig) -> Result<LoraConfig, PeftEr
         .map_err(|source| PeftError::Json { path: path.clone(), source })?;
     let reader = ConfigReader { path, fields };
     reader.refuse_unsupported()?;
-    reader.config(model)
+    Ok((reader.config(model)?, reader.stacked()))
 }
 
 struct ConfigReader {
@@ -100,7 +89,7 @@ struct ConfigReader {
 impl ConfigReader {
     /// Features that change the computation, with the test of being switched off.
     fn refuse_unsupported(&self) -> Result<(), PeftError> {
-        const MUST_BE_EMPTY: [&str; 17] = [
+        const MUST_BE_EMPTY: [&str; 16] = [
             "rank_pattern",
             "alpha_pattern",
             "use_dora",
@@ -112,7 +101,6 @@ impl ConfigReader {
             "layers_to_transform",
             "layer_replication",
             "exclude_modules",
-            "target_parameters",
             "trainable_token_indices",
             "alora_invocation_tokens",
             "arrow_config",
@@ -197,8 +185,41 @@ impl ConfigReader {
         Ok(LoraConfig { rank, alpha, targets: self.targets(model)?, dropout, rslora })
     }
 
+    fn list(&self, field: &str) -> Vec<&str> {
+        let items = self.fields.get(field).and_then(Value::as_array).map(Vec::as_slice);
+        items.unwrap_or_default().iter().map(|item| item.as_str().unwrap_or_default()).collect()
+    }
+
+    fn stacked(&self) -> Option<Stacked> {
+        if self.list(PARAMETERS).is_empty() {
+            return None;
+        }
+        let version = self.fields.get("peft_version").and_then(Value::as_str).unwrap_or_default();
+        let numbers: Vec<u32> = version.split('.').map_while(|part| part.parse().ok()).collect();
+        Some(Stacked { swapped: numbers < vec![0, 19, 1] })
+    }
+
+    /// Experts' layers that the adapter names by the tensors in which transformers 5 holds them.
+    fn stacked_targets(&self, model: &ModelConfig) -> Result<BTreeSet<Target>, PeftError> {
+        let mut targets = BTreeSet::new();
+        for name in self.list(PARAMETERS) {
+            let named = |(stack, _): &&(&str, _)| {
+                let whole = format!("model.mlp.{stack}");
+                whole.ends_with(&format!(".{name}"))
+            };
+            match STACKS.iter().find(named) {
+                Some((_, own)) if model.experts.is_some() => targets.extend(own.iter().copied()),
+                _ => return Err(self.unsupported(PARAMETERS)),
+            }
+        }
+        Ok(targets)
+    }
+
     fn targets(&self, model: &ModelConfig) -> Result<Vec<Target>, PeftError> {
+        let mut targets = self.stacked_targets(model)?;
         let names: Vec<&str> = match self.fields.get("target_modules") {
+            None | Some(Value::Null) if !targets.is_empty() => Vec::new(),
+            Some(Value::Array(items)) if !targets.is_empty() && items.is_empty() => Vec::new(),
             Some(Value::String(name)) if name == "all-linear" => return Ok(Target::ALL.to_vec()),
             Some(Value::Array(items)) if !items.is_empty() => {
                 items.iter().map(|item| item.as_str().unwrap_or_default()).collect()
@@ -212,22 +233,23 @@ impl ConfigReader {
         };
         let linears: Vec<_> =
             (0..model.num_layers).flat_map(|layer| model.linears(layer)).collect();
-        let mut targets = BTreeSet::new();
         for name in names {
             // PEFT's rule: the whole name, or its end from a dot on. Layers that a name leaves out are found missing
             // when the tensors are read.
             let end = format!(".{name}");
             let mut own = linears.iter().filter(|linear| linear.module.ends_with(&end)).peekable();
             if own.peek().is_none() {
+                let mut known = own_names(linears.iter().map(|linear| &linear.module));
+                known.sort_unstable();
                 return Err(PeftError::UnknownModule {
                     path: self.path.clone(),
                     module: format!("`{name}`"),
-                    known: own_names(linears.iter().map(|linear| &linear.module)).join(", "),
+                    known: known.join(", "),
                 });
             }
             targets.extend(own.flat_map(|linear| model.together(linear.place.target)));
         }
         // `Target` is declared in the order of `Target::ALL`.
-        Ok(targets.into_iter().copied().collect())
+        Ok(targets.into_iter().collect())
     }
 }

@@ -5,6 +5,8 @@
 //! trained biases, ..) is refused by name, because an adapter applied in part is a wrong model.
 
 mod adapter_config;
+mod portable;
+mod stacked;
 pub mod tensor_file;
 
 use std::collections::BTreeMap;
@@ -15,8 +17,9 @@ use super::{LoraAdapter, Site};
 use crate::model::config::ModelConfig;
 use tensor_file::{LoadedTensor, NamedTensor, TensorFileError};
 
+pub use adapter_config::config_json;
 use adapter_config::read_config;
-pub use adapter_config::{config_json, portable_config_json};
+pub use portable::portable;
 
 pub const CONFIG_FILE: &str = "adapter_config.json";
 pub const TENSOR_FILE: &str = "adapter_model.safetensors";
@@ -179,7 +182,7 @@ pub fn save(dir: &Path, adapter: &LoraAdapter, base_model: &Path) -> Result<(), 
 
 /// Reads an adapter for `model`. Its sites are those of [`LoraAdapter::zeros`].
 pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
-    let config = read_config(dir, model)?;
+    let (config, stacked) = read_config(dir, model)?;
     let path = dir.join(TENSOR_FILE);
     if !path.exists() && dir.join("adapter_model.bin").exists() {
         return Err(PeftError::Pickle { path: dir.into() });
@@ -189,6 +192,9 @@ pub fn load(dir: &Path, model: &ModelConfig) -> Result<LoraAdapter, PeftError> {
         if tensor.values.iter().any(|value| !value.is_finite()) {
             return Err(PeftError::NotFinite { path, name: name.clone() });
         }
+    }
+    if let Some(stacked) = stacked {
+        stacked.take_apart(&path, model, &config, &mut tensors)?;
     }
     let mut adapter = LoraAdapter::zeros(config, model);
     adapter.values = take_named(&path, &adapter.sites, adapter.config.rank, "", &mut tensors)?;

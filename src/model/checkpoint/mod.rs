@@ -7,6 +7,7 @@ mod hash;
 mod packed;
 mod safetensors;
 mod spill;
+mod stacked;
 mod summary;
 
 use std::path::Path;

@@ -9,6 +9,7 @@ use safetensors::Dtype;
 
 use super::files::{Entry, Shard, WeightFiles};
 use super::packed::{Packed, Scheme, Tensors};
+use super::stacked::take_apart;
 use super::{HostTensor, expected_tensors};
 use crate::model::config::ModelConfig;
 use crate::model::error::ModelError;
@@ -56,6 +57,7 @@ impl SafetensorsWeights {
         if let WeightFiles::Sharded { index, weight_map } = files {
             check_index(index, weight_map, &found)?;
         }
+        take_apart(config, &mut found)?;
         let found = Tensors { shards: &shards, entries: found };
         let tensors = select(dir, config, scheme.as_ref(), found)?;
         Ok(SafetensorsWeights { shards, tensors, scheme })

@@ -106,6 +106,8 @@ impl App {
                 }
             }
             Action::Save(export) => self.ask_where(export),
+            Action::StopForecast => self.forget_forecast(),
+            Action::ShowPair(row) => self.show_pair(row),
             Action::DismissCollapse => self.state.dismissed_collapse = true,
             Action::CloseDialog => self.state.dialog = None,
             Action::SaveAndClose => {
@@ -153,6 +155,7 @@ impl App {
             Command::OpenFolder => self.open_dialog(Wanted::Run),
             Command::OpenAdapter => self.open_dialog(Wanted::Adapter),
             Command::UseDemo => self.fill_with_demo(true),
+            Command::ForecastPairs => self.forecast_pairs(),
             Command::ResetCharts => self.reset_charts(),
             Command::Undo => self.state.form.undo(),
             Command::Tour => {

@@ -10,9 +10,10 @@ use crate::ui::command::Command;
 use crate::ui::state::{Loaded, State, Wanted};
 use crate::ui::summaries::{DataReport, Piece, PreviewPair};
 use crate::ui::theme::{self, GAP, Tokens, TokensExt};
+use crate::ui::views::foresight::foresight_ui;
 use crate::ui::widgets;
 
-pub fn data_ui(ui: &mut Ui, state: &State, actions: &mut Actions) {
+pub fn data_ui(ui: &mut Ui, state: &mut State, actions: &mut Actions) {
     let t = ui.tokens();
     let frame = Frame::new().fill(t.window).inner_margin(Margin::same(12));
     let report = match &state.data {
@@ -38,7 +39,11 @@ pub fn data_ui(ui: &mut Ui, state: &State, actions: &mut Actions) {
     CentralPanel::default()
         .frame(frame.inner_margin(Margin { left: 0, right: 4, top: 12, bottom: 0 }))
         .show(ui, |ui| {
-            header(ui, &report);
+            header(ui, &report, &mut state.foresight.shown);
+            if state.foresight.shown {
+                foresight_ui(ui, state, actions);
+                return;
+            }
             ScrollArea::vertical().id_salt("pairs").auto_shrink(false).show(ui, |ui| {
                 ui.set_width(ui.available_width() - 12.0);
                 for pair in &report.preview {
@@ -135,11 +140,20 @@ fn skipped_card(ui: &mut Ui, report: &DataReport) {
     );
 }
 
-fn header(ui: &mut Ui, report: &DataReport) {
+fn header(ui: &mut Ui, report: &DataReport, foresight: &mut bool) {
     let t = ui.tokens();
     ui.horizontal(|ui| {
         ui.set_min_height(28.0);
-        ui.label(RichText::new("Pairs").font(theme::semibold(16.0)));
+        if let Some(index) =
+            widgets::small_segmented(ui, &["Pairs", "Forecast"], usize::from(*foresight))
+        {
+            *foresight = index == 1;
+        }
+        if *foresight {
+            let words = "before training: what plain DPO would do";
+            ui.label(RichText::new(words).size(12.5).color(t.text_muted));
+            return;
+        }
         let text =
             format!("first {} of {}", report.preview.len(), format::count(report.usable as u64));
         ui.label(RichText::new(text).size(12.5).color(t.text_muted));
@@ -154,7 +168,7 @@ fn header(ui: &mut Ui, report: &DataReport) {
 /// Width of the words before the texts.
 const MARGIN: f32 = 58.0;
 
-fn pair_card(ui: &mut Ui, pair: &PreviewPair) {
+pub fn pair_card(ui: &mut Ui, pair: &PreviewPair) {
     let t = ui.tokens();
     widgets::card_frame(t).show(ui, |ui| {
         ui.set_width(ui.available_width());

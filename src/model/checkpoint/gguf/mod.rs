@@ -58,7 +58,7 @@ impl GgufWeights {
         let file = Gguf::open(paths)?;
         let mut unused: BTreeSet<&String> = file.tensors().keys().collect();
         // Rotary tables: read with the configuration, or left over from old versions.
-        unused.retain(|name| !name.starts_with("rope_") && !name.contains("attn_rot_embd"));
+        unused.retain(|name| *name != ROPE_FACTORS && !name.contains("attn_rot_embd"));
         let (mut missing, mut wrong_shape) = (Vec::new(), None);
         let mut tensors = BTreeMap::new();
         for (name, expected) in expected_tensors(config) {

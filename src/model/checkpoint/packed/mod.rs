@@ -34,8 +34,8 @@ const OWN_CONFIGS: [(&str, &str); 2] =
 pub enum Scheme {
     Gptq(GptqScheme),
     Awq(AwqScheme),
-    /// Bits a weight as asked for.
-    Exl2(f64),
+    /// Bits a weight as asked for, where the folder says so: each layer tells its own.
+    Exl2(Option<f64>),
     BitsAndBytes {
         four_bits: bool,
     },
@@ -60,7 +60,7 @@ impl Scheme {
                 return Scheme::parse(&fields, Some(method)).map(Some);
             }
         }
-        Ok(None)
+        Ok(is_early_exl2(dir)?.then_some(Scheme::Exl2(None)))
     }
 
     fn parse(fields: &Fields, absent: Option<&str>) -> Result<Scheme, ModelError> {
@@ -71,7 +71,7 @@ impl Scheme {
         match method.or(loaded.then_some("bitsandbytes")) {
             Some("gptq") => Ok(Scheme::Gptq(GptqScheme::parse(fields)?)),
             Some("awq") => Ok(Scheme::Awq(AwqScheme::parse(fields)?)),
-            Some("exl2") => Ok(Scheme::Exl2(fields.required_positive("bits")?)),
+            Some("exl2") => Ok(Scheme::Exl2(fields.positive("bits")?)),
             Some("bitsandbytes") => Ok(Scheme::BitsAndBytes { four_bits: !flag("load_in_8bit")? }),
             Some(other) => Err(unsupported(fields, "quant_method", other, SUPPORTED)),
             None => Err(fields.error("quant_method", "is missing")),
@@ -104,11 +104,23 @@ impl Scheme {
         match self {
             Scheme::Gptq(scheme) => format!("GPTQ {}-bit", scheme.bits),
             Scheme::Awq(_) => "AWQ 4-bit".to_owned(),
-            Scheme::Exl2(bits) => format!("EXL2 {bits} bits"),
+            Scheme::Exl2(Some(bits)) => format!("EXL2 {bits} bits"),
+            Scheme::Exl2(None) => "EXL2".to_owned(),
             Scheme::BitsAndBytes { four_bits: true } => "bitsandbytes 4-bit".to_owned(),
             Scheme::BitsAndBytes { four_bits: false } => "bitsandbytes 8-bit".to_owned(),
         }
     }
+}
+
+/// Early versions of ExLlamaV2 left config.json as it was: their name for files and their names of tensors tell.
+fn is_early_exl2(dir: &Path) -> Result<bool, ModelError> {
+    let names =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let mut names: Vec<_> = names.filter_map(|name| name.into_string().ok()).collect();
+    names.retain(|name| name.starts_with("output") && name.ends_with(".safetensors"));
+    let Some(first) = names.into_iter().min() else { return Ok(false) };
+    let entries = Shard::open(&dir.join(first))?.entries(0)?;
+    Ok(entries.iter().any(|(name, _)| name.ends_with(".q_weight")))
 }
 
 const SUPPORTED: &str = "gptq, awq, exl2 or bitsandbytes";
