@@ -1,6 +1,7 @@
 //! Is the forecast within 15 % of what a training step really allocates? Counted by this program's own allocator.
 
 use std::alloc::{GlobalAlloc, Layout, System};
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
@@ -8,9 +9,11 @@ use dpop_studio::config::{BasePrecision, Budget, ObjectiveKind, Target};
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::lora::{LoraAdapter, LoraConfig};
 use dpop_studio::model::config::ModelConfig;
+use dpop_studio::model::generate::GenerateOptions;
 use dpop_studio::model::layout::PackedBatch;
 use dpop_studio::model::memory::{MemoryInput, PassSize, forecast};
-use dpop_studio::model::{LoadOptions, Model, quant_format};
+use dpop_studio::model::sampling::Sampling;
+use dpop_studio::model::{LoadOptions, Model, SCORE_TOKENS, quant_format};
 use dpop_studio::train::Trainer;
 
 mod common;
@@ -136,6 +139,8 @@ fn compare(load: impl Fn(LoadOptions) -> Model, case: &Case) -> (usize, u64) {
         recompute: case.recompute,
         training: size,
         scoring: PassSize::default(),
+        answers: PassSize::default(),
+        cached_tokens: 0,
         arms: case.arms,
         adapter_parameters: LoraAdapter::zeros(lora, &shape).values.len(),
         rank: case.rank,
@@ -144,6 +149,42 @@ fn compare(load: impl Fn(LoadOptions) -> Model, case: &Case) -> (usize, u64) {
     let parts = forecast(&shape, &input);
     println!("{parts:?}");
     (measured, parts.total())
+}
+
+/// Measured and forecast bytes of answers to `prompts` prompts, the weights included.
+fn compare_answers(
+    load: impl Fn() -> Model,
+    [prompts, prompt, answer]: [usize; 3],
+) -> (usize, u64) {
+    let run = || {
+        let model = load();
+        let ids = |salt: usize| (0..prompt).map(move |i| (3 + (i * 31 + salt) % 400) as u32);
+        let all: Vec<Vec<u32>> = (0..prompts).map(|salt| ids(salt).collect()).collect();
+        let options = GenerateOptions {
+            max_new_tokens: answer,
+            sampling: Sampling::GREEDY,
+            end_ids: Vec::new(),
+        };
+        let go_on = |_, _| ControlFlow::Continue(());
+        model.generate(&all, None, &options, go_on).unwrap();
+        model.config.clone()
+    };
+    run();
+    let (shape, measured) = peak(run);
+    let input = MemoryInput {
+        format: None,
+        streamed: false,
+        recompute: false,
+        training: PassSize::default(),
+        scoring: PassSize::default(),
+        answers: PassSize { tokens: (prompts * prompt).min(SCORE_TOKENS), entries: prompts },
+        cached_tokens: prompts * (prompt + answer),
+        arms: 0,
+        adapter_parameters: 0,
+        rank: 0,
+        on_host: true,
+    };
+    (measured, forecast(&shape, &input).total())
 }
 
 #[track_caller]
@@ -176,6 +217,9 @@ fn the_forecast_is_near_the_peak() {
         let case = Case { recompute: true, ..small(BasePrecision::F32, false, 1) };
         close(&format!("{name}, recomputed"), compare(load, &case));
     }
+    let fixture = common::fixture("models/llama_gqa_untied");
+    let load = || Model::load(&fixture, &Device::flex(), LoadOptions::default()).unwrap();
+    close("answers, the prompts decide", compare_answers(load, [3, 80, 2]));
     // The shapes of the benchmarks; the larger one with one short pair, so that weights decide.
     let stories =
         Case { pairs: 2, prompt: 40, answer: 60, rank: 16, ..small(BasePrecision::F32, false, 1) };
@@ -186,6 +230,9 @@ fn the_forecast_is_near_the_peak() {
         close(&format!("15M, {}", precision.name()), compare(load, &Case { precision, ..stories }));
     }
     let load = |options| random([288, 768, 6, 6], options);
+    let full = || random([288, 768, 6, 6], LoadOptions::default());
+    close("15M, answers", compare_answers(full, [8, 100, 100]));
+    close("15M, many answers, the cache decides", compare_answers(full, [40, 100, 400]));
     // Many tokens, so that activations decide.
     let long = Case { pairs: 4, prompt: 100, answer: 100, recompute: true, ..stories };
     close("15M, recomputed", compare(load, &long));

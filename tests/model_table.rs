@@ -54,6 +54,8 @@ fn need(config: &ModelConfig, format: QuantFormat, streamed: bool, recompute: bo
         recompute,
         training: SIZE,
         scoring: SIZE,
+        answers: PassSize::default(),
+        cached_tokens: 0,
         arms: 1,
         adapter_parameters: LoraAdapter::zeros(lora, config).values.len(),
         rank: RANK,

@@ -26,6 +26,9 @@ pub struct MemoryInput {
     pub training: PassSize,
     /// The largest scoring pass (probe), which keeps nothing for a backward pass.
     pub scoring: PassSize,
+    /// The largest pass of prompts that are answered, and all tokens whose keys and values are cached meanwhile.
+    pub answers: PassSize,
+    pub cached_tokens: usize,
     pub arms: usize,
     /// Parameters of one adapter.
     pub adapter_parameters: usize,
@@ -201,7 +204,7 @@ impl Widths {
     }
 }
 
-/// The peak of a run: the larger of a training pass and a scoring pass.
+/// The peak of a run: the largest of a training pass, a scoring pass and the writing of answers.
 pub fn forecast(config: &ModelConfig, input: &MemoryInput) -> MemoryForecast {
     let weights = WeightBytes::of(config, input.format);
     let blocks = if input.streamed {
@@ -227,9 +230,18 @@ pub fn forecast(config: &ModelConfig, input: &MemoryInput) -> MemoryForecast {
     };
     let training = pass(config, input, input.training, true);
     let scoring = pass(config, input, input.scoring, false);
-    let pass = if training.total() >= scoring.total() { training } else { scoring };
-    let MemoryForecast { activations, logits, workspace, .. } = pass;
+    let mut answering = pass(config, input, input.answers, false);
+    answering.activations += cache_bytes(config, input.cached_tokens);
+    let largest = [scoring, answering].into_iter().fold(training, |largest, other| {
+        if other.total() > largest.total() { other } else { largest }
+    });
+    let MemoryForecast { activations, logits, workspace, .. } = largest;
     MemoryForecast { activations, logits, workspace, ..base }
+}
+
+/// Keys and values of so many tokens in all layers.
+fn cache_bytes(config: &ModelConfig, tokens: usize) -> u64 {
+    2 * FLOAT * (config.num_layers * tokens * config.num_kv_heads * config.head_dim) as u64
 }
 
 fn pass(

@@ -182,18 +182,36 @@ impl Run<'_> {
         PassSize { tokens: share, entries: (all.entries * share).div_ceil(all.tokens.max(1)) }
     }
 
+    /// The largest pass of prompts that are answered, and all tokens of these prompts and answers.
+    fn answers(&self, settings: Settings) -> (PassSize, usize) {
+        if settings.streamed {
+            return Default::default(); // none are written then
+        }
+        let probe = self.probe.iter().take(self.config.sample_prompts);
+        let prompts: Vec<usize> = probe
+            .map(|pair| pair.prompt_ids.len())
+            .filter(|&prompt| prompt < settings.length)
+            .collect();
+        let (all, longest) = (prompts.iter().sum(), prompts.iter().max().copied().unwrap_or(0));
+        let pass = PassSize { tokens: longest.max(SCORE_TOKENS.min(all)), entries: prompts.len() };
+        (pass, all + prompts.len() * self.config.sample_tokens)
+    }
+
     fn largest_activation(&self, settings: Settings) -> u64 {
         let sizes = [self.size(settings), self.scoring(settings)];
         sizes.map(|size| largest_activation(self.model, size)).into_iter().max().unwrap_or(0)
     }
 
     fn forecast(&self, settings: Settings) -> MemoryForecast {
+        let (answers, cached_tokens) = self.answers(settings);
         let input = MemoryInput {
             format: quant_format(settings.precision),
             streamed: settings.streamed,
             recompute: settings.recompute,
             training: self.size(settings),
             scoring: self.scoring(settings),
+            answers,
+            cached_tokens,
             arms: self.config.arms().len(),
             adapter_parameters: self.adapter_parameters,
             rank: self.config.rank,
