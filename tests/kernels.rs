@@ -171,24 +171,16 @@ fn spans() -> PackedBatch {
     ])
 }
 
-fn check_attention(
-    device: &Device,
-    head_dim: usize,
-    window: Option<usize>,
-    softcap: Option<f32>,
-    tolerance: f64,
-) {
+fn check_attention(device: &Device, spec: AttentionSpec, tolerance: f64) {
     let batch = spans();
     let n = batch.tokens();
-    let scale = 0.85 / (head_dim as f32).sqrt();
-    let spec = AttentionSpec { heads: 4, kv_heads: 2, head_dim, window, scale, softcap };
-    let (wide, narrow) = (4 * head_dim, 2 * head_dim);
     let shape = [n, kernels::SPAN_COLUMNS];
     let table = TensorData::new(batch.spans.clone(), shape);
     let spans: Tensor<2, Int> = Tensor::from_data(table, device);
-    let q = random([n, wide], 1, device);
-    let (k, v) = (random([n, narrow], 2, device), random([n, narrow], 3, device));
-    let dout = random([n, wide], 4, device);
+    let (width, kv_width) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+    let q = random([n, width], 1, device);
+    let (k, v) = (random([n, kv_width], 2, device), random([n, kv_width], 3, device));
+    let dout = random([n, width], 4, device);
     let (out, lse) = kernels::attention(&q, &k, &v, &spans, spec);
     let want = plain::attention(to_f64(&q), to_f64(&k), to_f64(&v), &batch.spans, spec);
     close("attention", &values(out.clone()), &values(want), tolerance);
@@ -228,14 +220,29 @@ fn check_attention(
 #[test]
 fn attention_matches() {
     for device in devices() {
-        check_attention(&device, 8, None, None, 3e-6);
-        check_attention(&device, 8, Some(4), None, 3e-6);
         // Scores reach 3: one cap bends all of them, one hardly any.
-        check_attention(&device, 8, None, Some(1.5), 3e-6);
-        check_attention(&device, 8, Some(4), Some(50.0), 3e-6);
-        // The other two tile sizes of the shaders, neither filled.
-        check_attention(&device, 96, Some(40), None, 3e-6);
-        check_attention(&device, 160, None, Some(5.0), 3e-6);
+        for (window, softcap) in
+            [(None, None), (Some(4), None), (None, Some(1.5)), (Some(4), Some(50.0))]
+        {
+            let (heads, kv_heads, head_dim) = (4, 2, 8);
+            let spec = AttentionSpec { heads, kv_heads, head_dim, window, scale: 0.3, softcap };
+            check_attention(&device, spec, 3e-6);
+        }
+        // The shaders' middle tile size, not filled.
+        let (heads, kv_heads, head_dim, scale) = (2, 1, 96, 0.1);
+        let window = Some(40);
+        let spec = AttentionSpec { heads, kv_heads, head_dim, window, scale, softcap: None };
+        check_attention(&device, spec, 3e-6);
+        // Gemma 2's heads are the widest that the shaders hold.
+        let spec = AttentionSpec {
+            heads: 2,
+            kv_heads: 1,
+            head_dim: 256,
+            window: Some(16),
+            scale: 1.0 / 16.0,
+            softcap: Some(2.0),
+        };
+        check_attention(&device, spec, 5e-6);
     }
 }
 

@@ -42,8 +42,8 @@ fn every_token_is_there_and_adds_up_to_the_events() {
     inspect.arg(demo_pairs()).arg("--model").arg(demo_model());
     let inspected: serde_json::Value = serde_json::from_str(&run(inspect).stdout).unwrap();
     for pair in records.pairs() {
-        let scored = inspected["forecast"]["pairs"].as_array().unwrap().iter();
-        let scored = scored.filter(|scored| scored["row"] == pair.row).next().unwrap();
+        let mut scored = inspected["forecast"]["pairs"].as_array().unwrap().iter();
+        let scored = scored.find(|scored| scored["row"] == pair.row).unwrap();
         // Another batch, another order of additions.
         let (own, other) = (pair.ches.unwrap(), scored["ches"].as_f64().unwrap());
         assert!((own - other).abs() < 1e-3 * own.abs().max(1.0), "{own} and {other}");

@@ -78,8 +78,8 @@ fn one_block_of_every_shape_trains_at_a_sixteenth_of_the_width() {
 }
 
 /// `cargo test --test published_shapes -- --ignored --nocapture`: all of them one after the other, each in bf16 with its
-/// real vocabulary. The largest (Smaug-72B) takes 7 GB of disk and about 10 GB of memory; `DPOP_SHAPES=smaug-72b-v0.1,..`
-/// chooses some.
+/// real vocabulary. The largest (Smaug-72B) writes 7 GB to the temporary folder and peaks at 14 GB of memory, the file's
+/// own pages included; `DPOP_SHAPES=smaug-72b-v0.1,..` chooses some.
 #[test]
 #[ignore = "writes and reads gigabytes"]
 fn one_block_of_every_shape_trains_at_full_width() {

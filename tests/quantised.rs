@@ -2,7 +2,7 @@
 //! And is a block's error within what its format promises?
 
 use burn::tensor::{Device, Distribution, Int, Tensor, TensorData};
-use dpop_studio::kernels::{HostMatrix, Weight};
+use dpop_studio::kernels::{DECODED_PANEL, HostMatrix, Weight};
 use dpop_studio::model::{LoadOptions, Model};
 use dpop_studio::quant::{NF4, QuantFormat, QuantMatrix};
 
@@ -94,6 +94,25 @@ fn products(n: usize) {
                 close(&what, &values(weight.backward_add(&dy, Some(base))), &sum);
             }
         }
+    }
+}
+
+/// A matrix of more than one panel of decoded weights.
+#[test]
+fn panels_add_up() {
+    let Some(gpu) = common::gpu() else { return };
+    let (n, rows, cols) = (65, 4200, 4100);
+    assert!(4 * rows * cols > DECODED_PANEL);
+    let w = normal(rows * cols, 1);
+    let (x, dy) = (normal(n * cols, 2), normal(n * rows, 3));
+    let products = |device: &Device| {
+        let weight = upload(&w, [rows, cols], Some(QuantFormat::Bf16), u64::MAX, device);
+        let x = matrix(&x, [n, cols], device);
+        let dy = matrix(&dy, [n, rows], device);
+        [values(weight.forward(&x)), values(weight.backward(&dy))]
+    };
+    for (got, want) in products(&gpu).iter().zip(products(&Device::flex())) {
+        close("panels", got, &want.into_iter().map(f64::from).collect::<Vec<_>>());
     }
 }
 

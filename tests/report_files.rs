@@ -165,10 +165,15 @@ fn the_page_needs_nothing_else_and_says_everything() {
         ("Learning rate", "settings"),
         ("/data/pairs_train.jsonl", "the data file"),
         ("Accuracy", "final figures"),
+        ("Preferred: Each friend gets 72 / 8 = 9 plums.", "the preferred answer"),
+        ("So Zoe has <mark>99</mark> + 18 = <mark>117</mark> plums.", "DPO's slip, marked"),
     ] {
         assert!(html.contains(needle), "{what} is missing");
     }
     assert_eq!(html.matches("<svg").count(), 9);
+    // Two prompts, each with the base model and three steps; DPOP says what the base model says.
+    assert_eq!(html.matches("<tr><th>Base model</th>").count(), 2);
+    assert_eq!(html.matches("<tr><th>100</th><td>").count(), 2);
     let links: BTreeSet<&str> = ["src=", "href=", "url(", "@import", "<script", "<link"]
         .into_iter()
         .filter(|word| html.contains(word))

@@ -85,7 +85,13 @@ fn timeless(event: &Event) -> Event {
 fn curve(run: &Path) -> Vec<Event> {
     let all = events::read(run).unwrap();
     let measured = |event: &&Event| {
-        matches!(event, Event::Step { .. } | Event::Probe { .. } | Event::Collapse { .. })
+        matches!(
+            event,
+            Event::Step { .. }
+                | Event::Probe { .. }
+                | Event::Sample { .. }
+                | Event::Collapse { .. }
+        )
     };
     all.iter().filter(measured).map(timeless).collect()
 }

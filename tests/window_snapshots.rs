@@ -128,5 +128,8 @@ fn every_view_looks_as_it_did() {
         bench.get_by_label("Inspect pairs").click();
         wait(&mut bench, "its tokens", |state| matches!(state.probe, Loaded::Ready(_)));
         compare(&mut bench, &format!("inspect-{name}"));
+        bench.get_by_label("Answers").click();
+        bench.run_steps(3);
+        compare(&mut bench, &format!("answers-{name}"));
     }
 }

@@ -123,10 +123,10 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "N", default_value_t = 256)]
     pub max_new_tokens: usize,
     /// 0 takes the likeliest token always; 1 draws with the model's probabilities.
-    #[arg(long, value_name = "F", default_value_t = 0.0, value_parser = temperature)]
+    #[arg(long, value_name = "F", default_value_t = 0.0, allow_negative_numbers = true, value_parser = temperature)]
     pub temperature: f64,
     /// Draw from the likeliest tokens that together have this probability.
-    #[arg(long, value_name = "F", default_value_t = 1.0, value_parser = share)]
+    #[arg(long, value_name = "F", default_value_t = 1.0, allow_negative_numbers = true, value_parser = share)]
     pub top_p: f64,
     /// Draw from the N likeliest tokens; 0 for all.
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -143,9 +143,9 @@ pub struct GenerateArgs {
     /// End the text before this one; may be given several times.
     #[arg(long, value_name = "TEXT")]
     pub stop: Vec<String>,
-    /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
-    #[arg(long, value_name = "DEVICE", default_value = "auto")]
-    pub device: String,
+    /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`; `auto`, or the run's own, without it.
+    #[arg(long, value_name = "DEVICE")]
+    pub device: Option<String>,
     /// How the base weights are stored on the device; f32, or as the run has it, without it.
     #[arg(long, value_enum)]
     pub base_precision: Option<BasePrecision>,

@@ -4,8 +4,6 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::ops::ControlFlow;
 use std::time::Instant;
 
-use serde::Serialize;
-
 use super::args::GenerateArgs;
 use super::output::{CliError, Out, note, warn};
 use super::stop_text::StopText;
@@ -14,31 +12,7 @@ use crate::model::generate::{Finish, GenerateOptions};
 use crate::model::sampling::Sampling;
 use crate::run::durable::FileError;
 use crate::train::event::REFERENCE;
-use crate::worker::writer::{Arm, Options, Source, Writer};
-
-/// All that was written.
-#[derive(Serialize)]
-struct Texts {
-    prompt_tokens: usize,
-    /// Updates made, where the arms are a run's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    step: Option<usize>,
-    texts: Vec<Written>,
-}
-
-/// One text, with what it took.
-#[derive(Serialize)]
-struct Written {
-    arm: String,
-    text: String,
-    ids: Vec<u32>,
-    finish: Finish,
-    /// Of the prompt's pass.
-    prompt_seconds: f64,
-    /// Of all tokens after the first.
-    seconds: f64,
-    tokens_per_second: f64,
-}
+use crate::worker::writer::{Arm, Options, Source, Texts, Writer, Written};
 
 pub fn run(args: &GenerateArgs) -> Result<(), CliError> {
     let prompt = prompt(args)?;
@@ -94,7 +68,9 @@ fn prompt(args: &GenerateArgs) -> Result<String, CliError> {
     } else {
         std::fs::read_to_string(&path)
     };
-    let text = read.map_err(|error| CliError::input(FileError::new("read", &path, error)))?;
+    // The error's own text names its cause.
+    let failed = |error| anyhow::anyhow!(FileError::new("read", &path, error).to_string());
+    let text = read.map_err(|error| CliError::input(failed(error)))?;
     Ok(text.strip_suffix('\n').map_or(text.clone(), str::to_owned))
 }
 

@@ -1,6 +1,7 @@
 //! `dpop-studio inspect`: what a preference file holds, and what training on it is likely to do.
 
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -73,16 +74,18 @@ fn forecast(args: &InspectArgs, model: &Path, max_length: usize) -> Result<Forec
     let options = choice.load_options(args.base_precision);
     let model = Model::load(model, &device, options).map_err(CliError::input)?;
     let total = pairs.len();
+    let mut told = Instant::now();
     let scored = score_pairs(&model, &pairs, |done| {
-        if done.is_multiple_of(TOLD_EVERY) {
+        if told.elapsed() > TOLD_EVERY {
+            told = Instant::now();
             note(&format!("{done} of {total} pairs scored"));
         }
     });
     Ok(Forecast::new(scored.map_err(CliError::failure)?, repeated))
 }
 
-/// Pairs between two words of progress on stderr.
-const TOLD_EVERY: usize = 1000;
+/// Between two words of progress on stderr.
+const TOLD_EVERY: Duration = Duration::from_secs(2);
 
 /// Writes the rows that pass the rules; answers them.
 fn keep(args: &InspectArgs, forecast: &Forecast, output: &Path) -> Result<Vec<usize>, CliError> {

@@ -335,7 +335,7 @@ pub const FIELDS: &[Field] = &[
         "Layers",
         "",
         "Linear layers that get an adapter: q, k, v, o, gate, up, down, separated by \
-             commas, or all",
+             commas, or all (Phi-3 has q, k and v in one layer and gate and up in another: together or not at all)",
     )
     .remedy("Choose at least one of q, k, v, o, gate, up, down"),
     option(

@@ -94,6 +94,18 @@ pub fn inspect(
     Ok(inspect_dataset(&dataset, tokenizer, max_length))
 }
 
+/// One usable row of a file as text; ids are decoded where the model has a tokenizer.
+pub fn preview_row(
+    data: &Path,
+    model: Option<&Path>,
+    row: usize,
+) -> Result<Option<PreviewPair>, InspectError> {
+    let dataset = load(data)?;
+    let tokenizer = model.and_then(|folder| Tokenizer::open(folder).ok());
+    let pair = dataset.pairs.iter().find(|pair| pair.row == row);
+    Ok(pair.map(|pair| preview(pair, tokenizer.as_ref())))
+}
+
 /// [`inspect`] for a file already read, with the model's folder and tokenizer.
 pub fn inspect_dataset(
     dataset: &Dataset,

@@ -19,6 +19,9 @@ use super::shader::{self, ByHead, Shader, Tiles, WORKGROUP};
 use super::{Activation, AttentionSpec, DecoderOps, QuantSpec};
 use crate::quant::QuantFormat;
 
+/// Bytes of a panel of decoded weights: below every adapter's binding limit, and few panels a matrix.
+pub const DECODED_PANEL: usize = 64 << 20;
+
 /// Rows and columns of the output that a workgroup of the quantised products computes.
 const QUANT_TILE: usize = 64;
 
@@ -109,6 +112,43 @@ fn paced_product(a: CubeTensor, b: CubeTensor, ta: bool, tb: bool) -> CubeTensor
         return product(transposed(a, ta), transposed(b, tb));
     }
     in_rows(a, Work::Product, row, |a| product(a, transposed(b.clone(), tb)))
+}
+
+/// `x W^T`, or `x W` where `transposed`, with panels of W decoded to f32: for many rows of x, where a decoded value serves
+/// often and burn's products are faster than those that decode on the way.
+fn decoded_product(
+    x: CubeTensor,
+    codes: CubeTensor,
+    scales: CubeTensor,
+    spec: QuantSpec,
+    transposed: bool,
+) -> CubeTensor {
+    let n = dims(&x).0;
+    let at_once = (DECODED_PANEL / (DType::F32.size() * spec.cols).max(1)).clamp(1, spec.rows);
+    let mut parts = Vec::new();
+    for first in (0..spec.rows).step_by(at_once) {
+        let rows = first..spec.rows.min(first + at_once);
+        let ids: Vec<i32> = (rows.start as i32..rows.end as i32).collect();
+        let buffer = x.client.create_from_slice(bytemuck::cast_slice(&ids));
+        let shape = Shape::new([ids.len()]);
+        let (client, device) = (x.client.clone(), x.device.clone());
+        let ids = CubeTensor::new_contiguous(client, device, shape, buffer, DType::I32);
+        let w = CubeBackend::quantised_rows(codes.clone(), scales.clone(), ids, spec);
+        if transposed {
+            let x = burn_cubecl::kernel::slice(x.clone(), &[0..n, rows]);
+            let part = paced_product(into_contiguous(x), w, false, false);
+            parts = match parts.pop() {
+                Some(sum) => vec![CubeBackend::float_add(sum, part)],
+                None => vec![part],
+            };
+        } else {
+            parts.push(paced_product(x.clone(), w, false, true));
+        }
+    }
+    match parts.len() {
+        1 => parts.remove(0),
+        _ => CubeBackend::float_cat(parts, 1),
+    }
 }
 
 /// `compute` over pieces of `x`'s rows, each counted.
@@ -368,6 +408,9 @@ impl DecoderOps for CubeBackend {
         spec: QuantSpec,
         transposed: bool,
     ) -> FloatTensor<Self> {
+        if dims(&x).0 > QUANT_TILE {
+            return decoded_product(x, codes, scales, spec, transposed);
+        }
         let (shader, width) = if transposed {
             (shader::QUANTISED_MATMUL_TRANSPOSED, spec.cols)
         } else {

@@ -20,7 +20,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
-pub use cube::set_autotune;
+pub use cube::{DECODED_PANEL, set_autotune};
 pub use head::{LOGITS_BLOCK, head_log_probs, head_log_probs_grad};
 pub use shader::SHADERS;
 pub use weight::{HostMatrix, Weight};

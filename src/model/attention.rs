@@ -19,6 +19,7 @@ pub struct Context {
 }
 
 /// The layers that make queries, keys and values.
+#[expect(clippy::large_enum_variant, reason = "one a block, never moved in a loop")]
 pub enum Qkv {
     Apart {
         q: Linear,

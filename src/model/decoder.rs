@@ -40,6 +40,10 @@ pub struct DeviceBatch {
 }
 
 /// What one block leaves for the backward pass.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one a block; a tensor is what the other would be boxed for"
+)]
 enum Kept {
     Activations(Box<BlockSaved>),
     /// `[N, D]`

@@ -3,7 +3,7 @@
 use super::checkpoint::expected_tensors;
 use super::config::ModelConfig;
 use super::experts_config::ExpertsConfig;
-use crate::kernels::LOGITS_BLOCK;
+use crate::kernels::{DECODED_PANEL, LOGITS_BLOCK};
 use crate::quant::QuantFormat;
 
 /// The largest pass of a run.
@@ -257,6 +257,14 @@ fn pass(
             (true, false) => most(|widths| widths.backward),
             (true, true) => most(|widths| widths.saved + widths.backward),
         };
+    // A panel of decoded weights, on a GPU; the CPU's is small.
+    let decoded = match input.format {
+        Some(_) if !input.on_host => {
+            WeightBytes::of(config, input.format).largest_matrix.min(DECODED_PANEL as u64)
+        }
+        _ => 0,
+    };
+    let (in_block, head) = (in_block + decoded, head + decoded);
     let in_head = head + logits;
     let kept = match (backward, input.recompute) {
         (false, _) => 0,

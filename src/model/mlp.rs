@@ -26,6 +26,7 @@ pub struct GatedMlp {
 }
 
 /// The layers that widen.
+#[expect(clippy::large_enum_variant, reason = "one a block, never moved in a loop")]
 pub enum GateUp {
     Apart {
         gate: Linear,

@@ -32,12 +32,21 @@ pub enum Action {
     Inspect {
         opened: bool,
     },
+    /// Let the models of a run answer a prompt.
+    Ask {
+        run: PathBuf,
+        prompt: String,
+    },
     ResumeRun(PathBuf),
     AskDelete(PathBuf),
     Delete(PathBuf),
     /// Show in the file manager.
     Reveal(PathBuf),
     Save(Export),
+    /// The forecast before training is not wanted any more.
+    StopForecast,
+    /// Show the text of this row of the data file.
+    ShowPair(usize),
     EndTour,
     DismissCollapse,
     CloseDialog,

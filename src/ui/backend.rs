@@ -1,22 +1,26 @@
 //! Everything the window takes from the layers below, in the window's own shapes and with errors as sentences.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use crate::config::WeightPlace;
 use crate::data::analysis::DiffKind;
 use crate::data::inspect::{self as inspection, InspectReport, TokenReport};
 use crate::model::checkpoint::ModelSummary as Summary;
+use crate::model::generate::Finish;
 use crate::report::notes::notes;
 use crate::report::{self, Skip};
 use crate::run::folder::{self, RunStatus, RunSummary};
-use crate::train::event::{Command, Event};
-use crate::worker::client::WorkerHandle;
+use crate::train::event::{Command, Event, REFERENCE, SampleText};
+use crate::worker::client::{self, WorkerHandle};
 use crate::worker::plan::{Plan, bytes_text};
+use crate::worker::writer::{Texts, Written};
 
 use super::drop::is_model;
-use super::state::Opened;
+use super::state::{Asked, Opened};
 use super::summaries::{
     DataReport, MemoryLine, ModelSummary, Piece, PreviewPair, RunRow, SkippedRow,
 };
@@ -24,7 +28,7 @@ use super::trainer::{Job, Trainer};
 use crate::report::format;
 use crate::report::series::Source;
 
-/// Where the window keeps things.
+/// Where the window finds and keeps things.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Folders {
     /// The unpacked demo.
@@ -33,16 +37,20 @@ pub struct Folders {
     pub runs: PathBuf,
     /// What the window remembers.
     pub memory: PathBuf,
+    /// This program, for work in processes of its own.
+    pub program: PathBuf,
 }
 
 impl Folders {
-    /// In the platform's folder for application data.
+    /// In the platform's folder for application data; the program is the one that runs.
     pub fn usual() -> Result<Self, String> {
         let runs = folder::default_root().map_err(|error| error.to_string())?;
         let data = directories::ProjectDirs::from("", "", "dpop-studio")
             .map(|dirs| dirs.data_dir().to_owned());
         let data = data.or_else(|| Some(runs.parent()?.to_owned())).unwrap_or_default();
-        Ok(Self { demo: data.join("demo"), memory: data.join("window.json"), runs })
+        let program = std::env::current_exe()
+            .map_err(|error| format!("the program cannot find itself: {error}."))?;
+        Ok(Self { demo: data.join("demo"), memory: data.join("window.json"), runs, program })
     }
 }
 
@@ -97,6 +105,12 @@ fn preview(pair: &inspection::PreviewPair) -> PreviewPair {
         chosen: pieces(DiffKind::Chosen),
         rejected: pieces(DiffKind::Rejected),
     }
+}
+
+/// The text of one row of a preference file.
+pub fn pair(data: &Path, model: Option<&Path>, row: usize) -> Result<PreviewPair, String> {
+    let found = inspection::preview_row(data, model, row).map_err(|error| error.to_string())?;
+    found.as_ref().map(preview).ok_or_else(|| format!("Row {row} is no usable pair any more."))
 }
 
 fn figures(report: &InspectReport) -> Vec<(String, String)> {
@@ -282,9 +296,8 @@ pub fn new_run_folder(root: &Path, data: &Path) -> Result<PathBuf, String> {
 
 /// Asks this program, in a process of its own (it starts graphics drivers), what a run with these options would need.
 /// `None` where it cannot say: the cards tell what is wrong with model, data and fields.
-pub fn plan(options: &[OsString]) -> Option<MemoryLine> {
-    let exe = std::env::current_exe().ok()?;
-    let mut command = std::process::Command::new(exe);
+pub fn plan(program: &Path, options: &[OsString]) -> Option<MemoryLine> {
+    let mut command = std::process::Command::new(program);
     command.arg("plan").args(options).arg("--json").stdin(std::process::Stdio::null());
     let output = command.output().ok().filter(|output| output.status.success())?;
     let plan: Plan = serde_json::from_slice(&output.stdout).ok()?;
@@ -309,6 +322,42 @@ pub fn plan(options: &[OsString]) -> Option<MemoryLine> {
         ),
         parts: rows.join("\n"),
         refusal: plan.refusal(),
+    })
+}
+
+/// New tokens of an answer to a person's own prompt at most.
+const ANSWER_TOKENS: &str = "256";
+
+/// Lets the base model and every arm of a run answer a person's own prompt, in a process of its own.
+pub fn ask(program: &Path, run: &Path, prompt: &str) -> Result<Asked, String> {
+    let mut command = client::command(program);
+    command.args(["generate", "--json", "--max-new-tokens", ANSWER_TOKENS, "--prompt-file", "-"]);
+    let unable = |error| format!("the model cannot be asked: {error}.");
+    let mut child = command.arg("--run").arg(run).spawn().map_err(unable)?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A newline at the end does not count. A child that ended early says why on its stderr.
+        let _ = stdin.write_all(format!("{prompt}\n").as_bytes());
+    }
+    let output = child.wait_with_output().map_err(unable)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let errors: Vec<&str> =
+            said.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+        let unknown = "the model was asked and did not answer; it may have run out of memory.";
+        return Err(if errors.is_empty() { unknown.to_owned() } else { errors.join("\n") });
+    }
+    let told: Texts = serde_json::from_slice(&output.stdout)
+        .map_err(|error| format!("the answer cannot be read: {error}."))?;
+    let text = |written: Written| {
+        let ended = written.finish == Finish::End;
+        (written.arm, SampleText { text: written.text, ended })
+    };
+    let mut arms: BTreeMap<String, SampleText> = told.texts.into_iter().map(text).collect();
+    Ok(Asked {
+        prompt: prompt.to_owned(),
+        step: told.step.unwrap_or_default(),
+        reference: arms.remove(REFERENCE),
+        arms,
     })
 }
 

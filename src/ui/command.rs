@@ -20,6 +20,7 @@ pub enum Command {
     OpenFolder,
     OpenAdapter,
     UseDemo,
+    ForecastPairs,
     ShowTrain,
     ShowData,
     ShowInspect,
@@ -129,6 +130,12 @@ pub const TABLE: &[Entry] = &[
         None,
     ),
     entry(Command::UseDemo, "Use the demo", "Choose the bundled model, pairs and preset", None),
+    entry(
+        Command::ForecastPairs,
+        "Forecast the pairs",
+        "Put every pair through the model once and see which plain DPO is likely to hurt first",
+        ctrl_shift(Key::F),
+    ),
     entry(Command::ShowTrain, "Go to Train", "Settings, charts and the run", ctrl(Key::Num1)),
     entry(
         Command::ShowData,
@@ -271,6 +278,7 @@ impl Command {
         match self {
             Command::Start => state.can_start(),
             Command::PauseOrResume | Command::Stop => active,
+            Command::ForecastPairs => state.can_forecast(),
             Command::Undo => !active && state.form.can_undo(),
             Command::Redo => !active && state.form.can_redo(),
             Command::OpenRunFolder => state.shown_run().folder.is_some(),

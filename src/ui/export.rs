@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::data::source_rows::write_rows;
 use crate::report::charts::{self, Chart};
 use crate::report::csv::csv;
 use crate::report::page;
@@ -29,6 +30,11 @@ pub enum Export {
     Values,
     /// The run as one page.
     Report,
+    /// Some rows of a preference file, as they stand there.
+    Rows {
+        data: PathBuf,
+        rows: Vec<usize>,
+    },
     /// TensorBoard's event files, as a folder.
     TensorBoard,
     /// The adapter of the arm of this name, as a folder.
@@ -58,6 +64,7 @@ impl Export {
             Export::Picture { format: Format::Svg, .. } => "Save as SVG",
             Export::Values => "Save all values as CSV",
             Export::Report => "Save the report as HTML",
+            Export::Rows { .. } => "Save the pairs as a new file",
             Export::TensorBoard => "Save TensorBoard event files into a folder",
             Export::Adapter(_) => "Save the adapter into a new folder",
         }
@@ -70,6 +77,7 @@ impl Export {
             Export::Picture { format: Format::Svg, .. } => "svg",
             Export::Values => "csv",
             Export::Report => "html",
+            Export::Rows { .. } => "jsonl",
             Export::TensorBoard | Export::Adapter(_) => "",
         }
     }
@@ -80,6 +88,10 @@ impl Export {
             Export::Picture { what: What::Main, .. } => "-log-likelihood",
             Export::Picture { what: What::Small(id), .. } => &format!("-{id}"),
             Export::Picture { what: What::All, .. } => "-charts",
+            Export::Rows { data, .. } => {
+                let stem = data.file_stem().unwrap_or_default().to_string_lossy();
+                return format!("{stem}-kept.jsonl");
+            }
             Export::TensorBoard => return format!("{run}-tensorboard"),
             Export::Adapter(arm) => return format!("{run}-{arm}"),
             Export::Values | Export::Report => "",
@@ -98,6 +110,10 @@ pub enum Parcel {
     /// Read from the run's folder: a long run's values are many.
     Values(PathBuf),
     Report(PathBuf),
+    Rows {
+        data: PathBuf,
+        rows: Vec<usize>,
+    },
     TensorBoard(PathBuf),
     Adapter {
         run: PathBuf,
@@ -116,6 +132,7 @@ pub fn pack(
     match export {
         Export::Values => Ok(Parcel::Values(folder()?)),
         Export::Report => Ok(Parcel::Report(folder()?)),
+        Export::Rows { data, rows } => Ok(Parcel::Rows { data: data.clone(), rows: rows.clone() }),
         Export::TensorBoard => Ok(Parcel::TensorBoard(folder()?)),
         Export::Adapter(arm) => Ok(Parcel::Adapter { run: folder()?, arm: arm.clone() }),
         Export::Picture { what, format } => {
@@ -153,6 +170,11 @@ impl Parcel {
     /// Writes the file; an error is a sentence.
     pub fn write(self, path: &Path) -> Result<(), String> {
         let bytes = match self {
+            Parcel::Rows { data, rows } => {
+                let mut bytes = Vec::new();
+                write_rows(&data, &rows, &mut bytes).map_err(|error| error.to_string())?;
+                bytes
+            }
             Parcel::TensorBoard(run) => {
                 let written = tensorboard::write(&run, path);
                 return written.map(drop).map_err(|error| error.to_string());

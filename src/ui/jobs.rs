@@ -12,8 +12,9 @@ use super::backend;
 use super::demo::{self, Demo};
 use super::export::{Export, Parcel};
 use super::probe::{self, ProbeSource, ProbeView};
-use super::state::{Opened, Wanted};
-use super::summaries::{DataReport, MemoryLine, ModelSummary, RunRow};
+use super::state::{Asked, Opened, Wanted};
+use super::summaries::{DataReport, MemoryLine, ModelSummary, PreviewPair, RunRow};
+use crate::insight::forecast::Forecast;
 
 /// A result of background work.
 #[derive(Debug)]
@@ -49,6 +50,24 @@ pub enum Message {
     Probe {
         ticket: u64,
         result: Result<Option<Box<ProbeView>>, String>,
+    },
+    /// How far the forecast before training is.
+    Scoring {
+        ticket: u64,
+        progress: String,
+    },
+    Scored {
+        ticket: u64,
+        result: Result<Box<Forecast>, String>,
+    },
+    /// The text of one pair of the data file.
+    Pair {
+        row: usize,
+        result: Result<PreviewPair, String>,
+    },
+    Asked {
+        ticket: u64,
+        result: Result<Asked, String>,
     },
     /// Where an export is to be written.
     SaveTo {
@@ -103,8 +122,8 @@ impl Mailbox {
         self.spawn(move || Message::Model { ticket, result: backend::model_summary(&folder) });
     }
 
-    pub fn plan(&self, ticket: u64, options: Vec<OsString>) {
-        self.spawn(move || Message::Plan { ticket, line: backend::plan(&options) });
+    pub fn plan(&self, ticket: u64, program: PathBuf, options: Vec<OsString>) {
+        self.spawn(move || Message::Plan { ticket, line: backend::plan(&program, &options) });
     }
 
     pub fn list_runs(&self, root: PathBuf) {
@@ -142,6 +161,20 @@ impl Mailbox {
         self.spawn(move || {
             let result = probe::load(&folder, step, known).map(|view| view.map(Box::new));
             Message::Probe { ticket, result }
+        });
+    }
+
+    pub fn read_pair(&self, data: PathBuf, model: Option<PathBuf>, row: usize) {
+        self.spawn(move || Message::Pair {
+            row,
+            result: backend::pair(&data, model.as_deref(), row),
+        });
+    }
+
+    pub fn ask(&self, ticket: u64, program: PathBuf, run: PathBuf, prompt: String) {
+        self.spawn(move || Message::Asked {
+            ticket,
+            result: backend::ask(&program, &run, &prompt),
         });
     }
 

@@ -13,6 +13,7 @@ mod dialogs;
 pub mod drop;
 pub mod export;
 mod fields;
+pub mod foresight;
 pub mod form;
 mod jobs;
 pub mod memory;

@@ -1,6 +1,6 @@
 //! All that the window shows, as plain data: no egui, no threads, no files.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -9,10 +9,11 @@ use crate::report::charts::Scale;
 use crate::report::notes::{Note, notes};
 use crate::report::ruler::Axis;
 use crate::report::run_view::{RunView, Status};
-use crate::train::event::Event;
+use crate::train::event::{Event, SampleText};
 
 use super::demo::Demo;
 use super::drop::Dropped;
+use super::foresight::Foresight;
 use super::form::Form;
 use super::memory::Memory;
 use super::probe::ProbeView;
@@ -137,11 +138,26 @@ pub enum PairColumn {
     Heading,
 }
 
+/// A person's own prompt, and what the base model and every arm answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Asked {
+    pub prompt: String,
+    /// Updates made by the arms.
+    pub step: usize,
+    pub reference: Option<SampleText>,
+    pub arms: BTreeMap<String, SampleText>,
+}
+
 /// What Inspect shows of a run.
 #[derive(Clone, Debug, Default)]
 pub struct Inspection {
     /// The run opened in Runs, not the window's own.
     pub opened: bool,
+    /// Answers instead of pairs.
+    pub answers: bool,
+    /// The prompt that a person writes.
+    pub question: String,
+    pub asked: Loaded<Asked>,
     /// The probe after so many updates; `None` for the newest.
     pub step: Option<usize>,
     /// Number of the arm whose pairs are listed.
@@ -205,6 +221,8 @@ pub struct State {
     pub stopping: bool,
     pub data: Loaded<DataReport>,
     pub model: Loaded<ModelSummary>,
+    /// The pairs under the model, before training.
+    pub foresight: Foresight,
     /// What a run with the form's settings would need; `None` while that is not known.
     pub memory_need: Option<MemoryLine>,
     pub runs: Loaded<Vec<RunRow>>,
@@ -280,6 +298,14 @@ impl State {
     /// Start would do something.
     pub fn can_start(&self) -> bool {
         !self.run.status.is_active() && self.start_hindrances().is_empty()
+    }
+
+    /// The pairs can be put through the model: both are read, and no run needs the device.
+    pub fn can_forecast(&self) -> bool {
+        let read = self.data.ready().is_some_and(|data| data.usable > 0);
+        let idle = !self.run.status.is_active();
+        let scoring = matches!(self.foresight.scored, Loaded::Loading);
+        read && self.model.ready().is_some() && idle && !scoring
     }
 
     /// Why Start is off, in sentences.

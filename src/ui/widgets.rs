@@ -2,7 +2,7 @@
 
 use eframe::egui::{
     self, Align, Align2, Button, Color32, Frame, Layout, Margin, Painter, Rect, Response, RichText,
-    Sense, Shape, Stroke, StrokeKind, Ui, pos2, vec2,
+    Sense, Shape, Stroke, StrokeKind, TextFormat, Ui, pos2, text::LayoutJob, vec2,
 };
 
 use crate::report::trace::Trace;
@@ -381,4 +381,30 @@ pub fn icon_button(ui: &mut Ui, icon: Icon, name: &str) -> Response {
     };
     paint_icon(ui.painter(), icon, rect.shrink(7.0), color, t);
     response.on_hover_text(name)
+}
+
+/// A text in pieces, those that differ on a tint of `color`.
+pub fn marked<'a>(
+    pieces: impl ExactSizeIterator<Item = (&'a str, bool)>,
+    color: Color32,
+    t: &Tokens,
+) -> LayoutJob {
+    let mut job = LayoutJob::default();
+    let last = pieces.len().saturating_sub(1);
+    for (index, (mut text, differs)) in pieces.enumerate() {
+        if index == 0 {
+            text = text.trim_start();
+        }
+        if index == last {
+            text = text.trim_end();
+        }
+        let mut format = TextFormat::simple(theme::regular(13.0), t.text);
+        if differs {
+            format.font_id = theme::semibold(13.0);
+            format.color = color;
+            format.background = color.gamma_multiply(0.18);
+        }
+        job.append(text, 0.0, format);
+    }
+    job
 }

@@ -176,7 +176,8 @@ impl Drop for WorkerHandle {
     }
 }
 
-fn command(exe: &Path) -> std::process::Command {
+/// `exe` with its three pipes ours, and without a console window.
+pub fn command(exe: &Path) -> std::process::Command {
     let mut command = std::process::Command::new(exe);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     #[cfg(windows)]

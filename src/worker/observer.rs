@@ -1,5 +1,6 @@
 //! What the loop reports, made durable and passed on.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
@@ -71,8 +72,8 @@ impl<'a> RunObserver<'a> {
         RunObserver { journal, outside, folder, records, tokenizer, last_checkpoint: resumed_from }
     }
 
-    /// An answer as people read it: without the tokens that end it.
-    fn answer(&self, ids: &[u32]) -> anyhow::Result<String> {
+    /// A text as people read it: without special tokens.
+    fn text(&self, ids: &[u32]) -> anyhow::Result<String> {
         Ok(match &self.tokenizer {
             Some(tokenizer) => tokenizer.decode_answer(ids)?,
             None => Tokens::new(ids, None).texts.concat(),
@@ -95,17 +96,17 @@ impl Observer for RunObserver<'_> {
 
     fn answers(&mut self, answers: &PairAnswers<'_>) -> anyhow::Result<()> {
         let pair = answers.pair;
-        let mut arms = std::collections::BTreeMap::new();
+        let mut arms = BTreeMap::new();
         for (name, generated) in &answers.arms {
-            let text = self.answer(&generated.ids)?;
+            let text = self.text(&generated.ids)?;
             let ended = generated.finish == Finish::End;
             arms.insert((*name).to_owned(), SampleText { text, ended });
         }
         self.journal.emit(Event::Sample {
             step: answers.step,
             row: pair.row,
-            prompt: Tokens::new(&pair.prompt_ids, self.tokenizer.as_ref()).texts.concat(),
-            chosen: self.answer(&pair.chosen_ids)?,
+            prompt: self.text(&pair.prompt_ids)?,
+            chosen: self.text(&pair.chosen_ids)?,
             arms,
         })
     }

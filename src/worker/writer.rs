@@ -2,17 +2,19 @@
 
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::device::{self, Choice};
 use super::memory_limit::memory_limit;
 use super::plan::bytes_text;
 use super::session::SessionError;
-use crate::config::{BasePrecision, WeightPlace};
+use crate::config::{BasePrecision, WeightPlace, defaults};
 use crate::data::pair::{Message, Text};
 use crate::data::tokenizer::{Tokenizer, TokenizerError};
 use crate::lora::{LoraAdapter, peft};
 use crate::model::config::ModelConfig;
 use crate::model::error::ModelError;
-use crate::model::generate::check_prompt;
+use crate::model::generate::{Finish, check_prompt};
 use crate::model::memory::{PassSize, WeightBytes, largest_activation};
 use crate::model::{Model, Updates, quant_format};
 use crate::run::checkpoint;
@@ -31,10 +33,35 @@ pub enum Source {
 /// Where and how the weights lie.
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub device: String,
+    /// `None`: the run's, else the best.
+    pub device: Option<String>,
     /// `None`: as the run has it, else f32.
     pub base_precision: Option<BasePrecision>,
     pub weights: WeightPlace,
+}
+
+/// All that was written to one prompt: what `dpop-studio generate --json` prints.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Texts {
+    pub prompt_tokens: usize,
+    /// Updates made, where the arms are a run's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<usize>,
+    pub texts: Vec<Written>,
+}
+
+/// One text, with what it took.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Written {
+    pub arm: String,
+    pub text: String,
+    pub ids: Vec<u32>,
+    pub finish: Finish,
+    /// Of the prompt's pass.
+    pub prompt_seconds: f64,
+    /// Of all tokens after the first.
+    pub seconds: f64,
+    pub tokens_per_second: f64,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +120,11 @@ impl Writer {
             Source::Model { adapter, .. } => of_model(adapter.as_deref(), &config)?,
             Source::Run(run) => of_run(run, &config)?,
         };
-        let choice = device::choose(&options.device).map_err(SessionError::input)?;
-        let of_run = run.map(|run| run.record.config.base_precision);
+        let of_run = run.as_ref().map(|run| &run.record.config);
+        let spec = options.device.as_deref().or(of_run.map(|run| run.device.as_str()));
+        let choice = device::choose(spec.unwrap_or(defaults::DEVICE));
+        let choice = choice.map_err(SessionError::input)?;
+        let of_run = of_run.map(|run| run.base_precision);
         let precision = options.base_precision.or(of_run).unwrap_or_default();
         let device = choice.open().map_err(SessionError::failure)?;
         let mut load = choice.load_options(precision);

@@ -128,14 +128,17 @@ pub fn open_with(
     size: [f32; 2],
     theme: Theme,
     paths: Vec<PathBuf>,
-    prepare: impl FnOnce(&Folders),
+    prepare: impl FnOnce(&mut Folders),
 ) -> Bench {
     let dir = tempfile::tempdir().expect("a temporary folder");
     let at = |name: &str| dir.path().join(name);
-    let folders = Folders { demo: at("demo"), runs: at("runs"), memory: at("window.json") };
+    // No program for work in processes of their own, so that no test waits for one it did not ask for.
+    let program = PathBuf::new();
+    let mut folders =
+        Folders { demo: at("demo"), runs: at("runs"), memory: at("window.json"), program };
     let toured = Memory { toured: true, ..Memory::default() };
     toured.write(&folders.memory).expect("a writable folder");
-    prepare(&folders);
+    prepare(&mut folders);
     let window = Window { app: None, script: Shared::default(), folders, paths, _dir: dir };
     let mut bench = Harness::builder()
         .with_size(Vec2::from(size))

@@ -26,7 +26,7 @@ struct GeluTanh;
 impl Gate for GeluTanh {
     #[inline(always)]
     fn sigmoid(g: f32) -> (f32, f32) {
-        const SCALE: f32 = 1.595_769_1; // 2 sqrt(2 / pi)
+        const SCALE: f32 = 1.595_769; // 2 sqrt(2 / pi)
         const CUBE: f32 = 0.044_715;
         let square = g * g;
         let u = SCALE * g * (1.0 + CUBE * square);

@@ -78,7 +78,14 @@ impl App {
                 }
             }
             Action::CompareNothing => self.state.compare = Default::default(),
+            Action::Ask { run, prompt } => {
+                self.ask_ticket += 1;
+                self.state.inspect.asked = Loaded::Loading;
+                self.mailbox.ask(self.ask_ticket, self.folders.program.clone(), run, prompt);
+            }
             Action::Inspect { opened } => {
+                // An answer on its way is another run's.
+                self.ask_ticket += 1;
                 let place = self.state.place;
                 self.state.inspect =
                     Inspection { opened, sort: self.state.inspect.sort, ..Inspection::default() };
@@ -99,6 +106,8 @@ impl App {
                 }
             }
             Action::Save(export) => self.ask_where(export),
+            Action::StopForecast => self.forget_forecast(),
+            Action::ShowPair(row) => self.show_pair(row),
             Action::DismissCollapse => self.state.dismissed_collapse = true,
             Action::CloseDialog => self.state.dialog = None,
             Action::SaveAndClose => {
@@ -146,6 +155,7 @@ impl App {
             Command::OpenFolder => self.open_dialog(Wanted::Run),
             Command::OpenAdapter => self.open_dialog(Wanted::Adapter),
             Command::UseDemo => self.fill_with_demo(true),
+            Command::ForecastPairs => self.forecast_pairs(),
             Command::ResetCharts => self.reset_charts(),
             Command::Undo => self.state.form.undo(),
             Command::Tour => {

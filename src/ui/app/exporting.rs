@@ -13,9 +13,8 @@ use super::App;
 
 impl App {
     pub(super) fn ask_where(&mut self, export: Export) {
-        let run = self.state.shown_run();
-        let name = export.file_name(&export::name(run));
-        let near = run.folder.clone().filter(|folder| folder.is_dir());
+        let name = export.file_name(&export::name(self.state.shown_run()));
+        let near = self.home_of(&export).filter(|folder| folder.is_dir());
         dialogs::save(export, &name, near, self.mailbox.clone());
     }
 
@@ -28,13 +27,20 @@ impl App {
         }
     }
 
-    /// Where no dialog can ask, the run's own folder is a good place.
+    /// Where no dialog can ask, what it came from is a good place.
     pub(super) fn save_beside(&mut self, ctx: &Context, export: &Export) {
-        let run = self.state.shown_run();
-        let name = export.file_name(&export::name(run));
-        match run.folder.clone() {
+        let name = export.file_name(&export::name(self.state.shown_run()));
+        match self.home_of(export) {
             Some(folder) => self.save(ctx, export, folder.join(name)),
             None => self.message("It could not be saved", "This run has no folder."),
+        }
+    }
+
+    /// The folder of what is exported: the data file's, else the run's.
+    fn home_of(&self, export: &Export) -> Option<PathBuf> {
+        match export {
+            Export::Rows { data, .. } => data.parent().map(PathBuf::from),
+            _ => self.state.shown_run().folder.clone(),
         }
     }
 }

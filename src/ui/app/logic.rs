@@ -78,6 +78,22 @@ impl App {
                 };
             }
             Message::Probe { .. } => {}
+            Message::Scoring { ticket, progress } if ticket == self.forecast_ticket => {
+                self.state.foresight.progress = progress;
+            }
+            Message::Scored { ticket, result } if ticket == self.forecast_ticket => {
+                self.scored(result.map(|forecast| *forecast));
+            }
+            Message::Scoring { .. } | Message::Scored { .. } => {}
+            Message::Pair { row, result } => {
+                if self.state.foresight.row == Some(row) {
+                    self.state.foresight.text = loaded(result);
+                }
+            }
+            Message::Asked { ticket, result } if ticket == self.ask_ticket => {
+                self.state.inspect.asked = loaded(result);
+            }
+            Message::Asked { .. } => {}
             Message::SaveTo { export, path: Some(path), .. } => self.save(ctx, &export, path),
             Message::SaveTo { export, path: None, no_dialog: true } => {
                 self.save_beside(ctx, &export)
@@ -163,6 +179,7 @@ impl App {
                 None => Loaded::Nothing,
             };
         }
+        self.forget_forecast();
         self.data_ticket += 1;
         self.state.data = match sources.data.clone() {
             Some(data) => {
@@ -196,7 +213,8 @@ impl App {
             return;
         }
         self.plan_ticket += 1;
-        self.mailbox.plan(self.plan_ticket, options.clone());
+        let program = self.folders.program.clone();
+        self.mailbox.plan(self.plan_ticket, program, options.clone());
         self.planned = Some(options);
     }
 

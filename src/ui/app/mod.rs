@@ -3,6 +3,7 @@
 
 mod commands;
 mod exporting;
+mod forecasting;
 mod logic;
 mod opening;
 
@@ -18,6 +19,7 @@ use super::backend::Folders;
 use super::chart_cache::ChartCache;
 use super::command::{Entry, TABLE};
 use super::drop::Dropped;
+use super::foresight::Scoring;
 use super::jobs::{Mailbox, Message};
 use super::memory::Memory;
 use super::state::{Dialog, Place, State};
@@ -50,6 +52,10 @@ pub struct App {
     model_ticket: u64,
     probe_ticket: u64,
     plan_ticket: u64,
+    forecast_ticket: u64,
+    /// The forecast before training that is being made.
+    scoring: Option<Scoring>,
+    ask_ticket: u64,
     /// Options of the newest memory forecast.
     planned: Option<Vec<OsString>>,
     /// Run, step asked for and newest step of the probe that was read.
@@ -88,6 +94,9 @@ impl App {
             model_ticket: 0,
             probe_ticket: 0,
             plan_ticket: 0,
+            forecast_ticket: 0,
+            scoring: None,
+            ask_ticket: 0,
             planned: None,
             probe_read: None,
             read: Sources::default(),
@@ -121,7 +130,7 @@ impl App {
             Place::Train => {
                 train::train_ui(ui, &mut self.state, &mut self.train_charts, &mut self.actions)
             }
-            Place::Data => data::data_ui(ui, &self.state, &mut self.actions),
+            Place::Data => data::data_ui(ui, &mut self.state, &mut self.actions),
             Place::Inspect => inspect::inspect_ui(ui, &mut self.state, &mut self.actions),
             Place::Runs => {
                 let caches = (&mut self.runs_charts, &mut self.compare_charts);

@@ -1,8 +1,7 @@
 //! Data: the whole report on the preference file, and pairs with the differing words marked.
 
 use eframe::egui::{
-    self, Align, CentralPanel, Color32, Frame, Layout, Margin, Panel, RichText, ScrollArea,
-    TextFormat, Ui, text::LayoutJob,
+    self, Align, CentralPanel, Color32, Frame, Layout, Margin, Panel, RichText, ScrollArea, Ui,
 };
 
 use crate::report::format;
@@ -11,9 +10,10 @@ use crate::ui::command::Command;
 use crate::ui::state::{Loaded, State, Wanted};
 use crate::ui::summaries::{DataReport, Piece, PreviewPair};
 use crate::ui::theme::{self, GAP, Tokens, TokensExt};
+use crate::ui::views::foresight::foresight_ui;
 use crate::ui::widgets;
 
-pub fn data_ui(ui: &mut Ui, state: &State, actions: &mut Actions) {
+pub fn data_ui(ui: &mut Ui, state: &mut State, actions: &mut Actions) {
     let t = ui.tokens();
     let frame = Frame::new().fill(t.window).inner_margin(Margin::same(12));
     let report = match &state.data {
@@ -39,7 +39,11 @@ pub fn data_ui(ui: &mut Ui, state: &State, actions: &mut Actions) {
     CentralPanel::default()
         .frame(frame.inner_margin(Margin { left: 0, right: 4, top: 12, bottom: 0 }))
         .show(ui, |ui| {
-            header(ui, &report);
+            header(ui, &report, &mut state.foresight.shown);
+            if state.foresight.shown {
+                foresight_ui(ui, state, actions);
+                return;
+            }
             ScrollArea::vertical().id_salt("pairs").auto_shrink(false).show(ui, |ui| {
                 ui.set_width(ui.available_width() - 12.0);
                 for pair in &report.preview {
@@ -136,11 +140,20 @@ fn skipped_card(ui: &mut Ui, report: &DataReport) {
     );
 }
 
-fn header(ui: &mut Ui, report: &DataReport) {
+fn header(ui: &mut Ui, report: &DataReport, foresight: &mut bool) {
     let t = ui.tokens();
     ui.horizontal(|ui| {
         ui.set_min_height(28.0);
-        ui.label(RichText::new("Pairs").font(theme::semibold(16.0)));
+        if let Some(index) =
+            widgets::small_segmented(ui, &["Pairs", "Forecast"], usize::from(*foresight))
+        {
+            *foresight = index == 1;
+        }
+        if *foresight {
+            let words = "before training: what plain DPO would do";
+            ui.label(RichText::new(words).size(12.5).color(t.text_muted));
+            return;
+        }
         let text =
             format!("first {} of {}", report.preview.len(), format::count(report.usable as u64));
         ui.label(RichText::new(text).size(12.5).color(t.text_muted));
@@ -155,7 +168,7 @@ fn header(ui: &mut Ui, report: &DataReport) {
 /// Width of the words before the texts.
 const MARGIN: f32 = 58.0;
 
-fn pair_card(ui: &mut Ui, pair: &PreviewPair) {
+pub fn pair_card(ui: &mut Ui, pair: &PreviewPair) {
     let t = ui.tokens();
     widgets::card_frame(t).show(ui, |ui| {
         ui.set_width(ui.available_width());
@@ -178,29 +191,7 @@ fn answer(ui: &mut Ui, name: &str, pieces: &[Piece], color: Color32, t: &Tokens)
     ui.horizontal_top(|ui| {
         let label = RichText::new(name).font(theme::semibold(11.5)).color(color);
         widgets::margin_word(ui, MARGIN, label);
-        ui.add(egui::Label::new(marked(pieces, color, t)).wrap());
+        let pieces = pieces.iter().map(|piece| (piece.text.as_str(), piece.differs));
+        ui.add(egui::Label::new(widgets::marked(pieces, color, t)).wrap());
     });
-}
-
-/// The text with its differing words on a tint of `color`.
-fn marked(pieces: &[Piece], color: Color32, t: &Tokens) -> LayoutJob {
-    let mut job = LayoutJob::default();
-    let last = pieces.len().saturating_sub(1);
-    for (index, piece) in pieces.iter().enumerate() {
-        let mut text = piece.text.as_str();
-        if index == 0 {
-            text = text.trim_start();
-        }
-        if index == last {
-            text = text.trim_end();
-        }
-        let mut format = TextFormat::simple(theme::regular(13.0), t.text);
-        if piece.differs {
-            format.font_id = theme::semibold(13.0);
-            format.color = color;
-            format.background = color.gamma_multiply(0.18);
-        }
-        job.append(text, 0.0, format);
-    }
-    job
 }

@@ -6,6 +6,7 @@ pub mod cards;
 pub mod charts;
 mod compare;
 pub mod data;
+pub mod foresight;
 pub mod inspect;
 pub mod outcome;
 pub mod overlays;

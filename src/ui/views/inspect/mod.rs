@@ -1,5 +1,6 @@
 //! Inspect: where in the answers likelihood is lost, every pair of the probe, and one pair token by token.
 
+mod answers;
 mod bands;
 mod pairs;
 mod profile;
@@ -37,7 +38,11 @@ pub fn inspect_ui(ui: &mut Ui, state: &mut State, actions: &mut Actions) {
         } else {
             let probe = state.probe.ready().map(|view| &**view);
             header(ui, run, probe, &mut inspect, actions);
-            body(ui, run, &state.probe, &mut inspect);
+            if inspect.answers {
+                answers::answers_ui(ui, run, &mut inspect, actions);
+            } else {
+                body(ui, run, &state.probe, &mut inspect);
+            }
         }
         state.inspect = inspect;
     });
@@ -66,10 +71,17 @@ fn header(
     let t = ui.tokens();
     ui.horizontal(|ui| {
         ui.set_min_height(30.0);
-        ui.label(RichText::new("Probe pairs").font(theme::semibold(16.0)));
+        let tabs = ["Probe pairs", "Answers"];
+        if let Some(tab) = widgets::small_segmented(ui, &tabs, usize::from(inspect.answers)) {
+            inspect.answers = tab == 1;
+        }
         ui.with_layout(Layout::right_to_left(Align::Center), |ui| {
             ui.add_space(10.0);
-            step_slider(ui, probe, inspect);
+            if inspect.answers {
+                step_slider(ui, &run.samples.steps(), inspect);
+            } else if let Some(probe) = probe {
+                step_slider(ui, &probe.steps, inspect);
+            }
             if inspect.opened && widgets::corner_button(ui, "Back to this window's run").clicked() {
                 actions.push(Action::Inspect { opened: false });
             }
@@ -83,21 +95,24 @@ fn header(
 }
 
 /// Drawn from right to left.
-fn step_slider(ui: &mut Ui, probe: Option<&ProbeView>, inspect: &mut Inspection) {
-    let Some(probe) = probe.filter(|probe| probe.steps.len() > 1) else { return };
-    let last = probe.steps.len() - 1;
-    let wanted = inspect.step.unwrap_or(usize::MAX);
-    let mut index = probe.steps.partition_point(|&at| at <= wanted).saturating_sub(1);
-    let steps = &probe.steps;
+fn step_slider(ui: &mut Ui, steps: &[usize], inspect: &mut Inspection) {
+    let Some(last) = steps.len().checked_sub(1).filter(|&last| last > 0) else { return };
+    let mut index = shown_at(steps, inspect.step);
     let word = RichText::new(format!("step {}", steps[index])).font(theme::semibold(12.5));
     ui.add_sized([76.0, 20.0], Label::new(word).halign(Align::Max));
     ui.spacing_mut().slider_width = (ui.available_width() * 0.4).clamp(120.0, 260.0);
     let slider = Slider::new(&mut index, 0..=last).show_value(false);
     let response = ui.add(slider).accessible_name("Step of the probe");
-    if response.on_hover_text("The probe after so many updates").changed() {
-        // At the end the newest probe is followed.
+    if response.on_hover_text("After so many updates").changed() {
+        // At the end the newest is followed.
         inspect.step = (index < last).then(|| steps[index]);
     }
+}
+
+/// Number of the newest of `steps` that is not later than the one asked for.
+fn shown_at(steps: &[usize], wanted: Option<usize>) -> usize {
+    let wanted = wanted.unwrap_or(usize::MAX);
+    steps.partition_point(|&at| at <= wanted).saturating_sub(1)
 }
 
 fn body(ui: &mut Ui, run: &RunView, probe: &Loaded<ProbeView>, inspect: &mut Inspection) {
