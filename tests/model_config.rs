@@ -226,6 +226,51 @@ fn what_cannot_be_trained_is_named_with_what_can() {
 }
 
 #[test]
+fn the_experts_of_each_family() {
+    let read = |change: Value| parse(change).unwrap().experts.unwrap();
+    // Absent fields take the defaults of transformers; both names of the count are in use.
+    let mixtral = read(json!({"architectures": ["MixtralForCausalLM"]}));
+    assert_eq!((mixtral.count, mixtral.chosen, mixtral.intermediate_size), (8, 2, 160));
+    assert!(mixtral.renormalise && mixtral.layers == [true; 3]);
+    let named =
+        |field: &str| read(json!({"model_type": "qwen3_moe", "architectures": null, field: 16}));
+    assert_eq!((named("num_experts").count, named("num_local_experts").count), (16, 16));
+    let qwen = read(json!({"architectures": ["Qwen3MoeForCausalLM"]}));
+    assert_eq!((qwen.count, qwen.chosen, qwen.intermediate_size), (128, 8, 768));
+    assert!(!qwen.renormalise && qwen.layers == [true; 3]);
+    let layers = |change: Value| {
+        let mut config = json!({"architectures": ["Qwen3MoeForCausalLM"]});
+        change.as_object().unwrap().iter().for_each(|(k, v)| config[k] = v.clone());
+        read(config).layers
+    };
+    assert_eq!(layers(json!({"decoder_sparse_step": 2})), [false, true, false]);
+    assert_eq!(layers(json!({"mlp_only_layers": [0, 2]})), [false, true, false]);
+    assert_eq!(layers(json!({"mlp_only_layers": [1], "decoder_sparse_step": 2})), [false; 3]);
+    // Mixtral's base of the rotary embedding, and no window where nothing is said.
+    let config = parse(json!({"architectures": ["MixtralForCausalLM"]})).unwrap();
+    assert!((config.rope.inv_freq[1] - 1e6f32.powf(-2.0 / 16.0)).abs() < 1e-6);
+    assert_eq!(config.sliding_window, [None; 3]);
+    let heads =
+        parse(json!({"architectures": ["Qwen3MoeForCausalLM"], "num_key_value_heads": null}));
+    assert_eq!(heads.unwrap().num_kv_heads, 4);
+
+    for (change, part) in [
+        (json!({"router_jitter_noise": 0.1}), "router_jitter_noise is 0.1"),
+        (json!({"num_experts_per_tok": 9}), "more than there are experts (8)"),
+        (json!({"num_local_experts": 0}), "num_local_experts is 0"),
+        (
+            json!({"architectures": ["Qwen3MoeForCausalLM"], "mlp_only_layers": ["all"]}),
+            "mlp_only_layers",
+        ),
+    ] {
+        let mut config = json!({"architectures": ["MixtralForCausalLM"]});
+        change.as_object().unwrap().iter().for_each(|(k, v)| config[k] = v.clone());
+        let message = parse(config).unwrap_err();
+        assert!(message.contains(part), "{change}: {message}");
+    }
+}
+
+#[test]
 fn published_configurations_are_read() {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/configs");
     if !dir.exists() {

@@ -151,13 +151,21 @@ impl Architecture {
         Self::ALL.map(Self::class_name).join(", ")
     }
 
+    /// `model_type` of config.json.
+    fn model_type(self) -> String {
+        match self {
+            Architecture::Qwen3Moe => "qwen3_moe".to_owned(),
+            other => other.name().to_lowercase(),
+        }
+    }
+
     fn read(fields: &Fields) -> Result<Architecture, ModelError> {
         let class =
             fields.list("architectures")?.and_then(|list| list.first()).and_then(Value::as_str);
         let model_type = fields.text("model_type")?;
         let known = Self::ALL.into_iter().find(|a| match (class, model_type) {
             (Some(class), _) => class == a.class_name(),
-            (None, Some(model_type)) => model_type == a.name().to_lowercase(),
+            (None, Some(model_type)) => model_type == a.model_type(),
             (None, None) => false,
         });
         match (known, class.or(model_type)) {
