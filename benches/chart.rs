@@ -15,6 +15,7 @@ use dpop_studio::report::run_view::RunView;
 use dpop_studio::report::series::{Key, Source};
 use dpop_studio::report::trace::Trace;
 use dpop_studio::report::{Skip, read};
+use dpop_studio::ui::backend::open_run;
 use dpop_studio::ui::chart::{Place, chart_ui, whole};
 use dpop_studio::ui::chart_cache::ChartCache;
 use dpop_studio::ui::theme;
@@ -71,13 +72,19 @@ fn main() -> anyhow::Result<()> {
         assert_eq!(view.ok(), Some(OPENED_STEPS));
         begun.elapsed().as_secs_f64()
     }));
+    let opened = median((0..5).map(|_| {
+        let begun = Instant::now();
+        let opened = open_run(&folder).map(|opened| opened.notes.len());
+        assert!(opened.is_ok_and(|notes| notes > 0));
+        begun.elapsed().as_secs_f64()
+    }));
     let final_figures = median((0..5).map(|_| {
         let begun = Instant::now();
         drop(read(&folder, Skip::Steps));
         begun.elapsed().as_secs_f64()
     }));
     println!(
-        "a log of {OPENED_STEPS} steps ({} MB): read in {seconds:.2} s, its final figures in {final_figures:.2} s",
+        "a log of {OPENED_STEPS} steps ({} MB): read in {seconds:.2} s, opened in the window in {opened:.2} s, its final figures in {final_figures:.2} s",
         bytes / 1_000_000
     );
     std::fs::remove_dir_all(&folder)?;
@@ -152,17 +159,32 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// A log as a run of two arms writes it.
+/// A log as a run of two arms with the usual settings writes it: a probe of 32 pairs and two forecasts every ten steps.
 fn write_log(folder: &Path) -> anyhow::Result<usize> {
     let recorded = include_str!("../tests/fixtures/recorded_run/events.jsonl");
-    let line = recorded.lines().find(|line| line.starts_with(r#"{"event":"step","step":100,"#));
-    let line = line.ok_or_else(|| anyhow::anyhow!("the recorded run has no step 100"))?;
+    let find = |begin: &str| {
+        let line = recorded.lines().rev().find(|line| line.starts_with(begin));
+        line.ok_or_else(|| anyhow::anyhow!("the recorded run has no line {begin}"))
+    };
+    // The last probe alone has all of its pairs.
+    let lines = [
+        find(r#"{"event":"step","step":200,"#)?,
+        find(r#"{"event":"probe","step":200,"#)?,
+        find(r#"{"event":"forecast","step":200,"arm":"dpop""#)?,
+        find(r#"{"event":"forecast","step":200,"arm":"dpo""#)?,
+    ];
+    let (before, rest) = lines[0].split_once(r#""elapsed":"#).unwrap_or((lines[0], ""));
+    let after = rest.split_once(',').map_or("", |(_, after)| after);
     let started = recorded.lines().next().unwrap_or_default();
     let mut text = format!("{started}\n");
     for step in 1..=OPENED_STEPS {
-        let elapsed = format!(r#""elapsed":{}.25,"#, step);
-        let line = line.replacen(r#""step":100,"#, &format!(r#""step":{step},"#), 1);
-        writeln!(text, "{}", line.replacen(r#""elapsed":50.5085,"#, &elapsed, 1))?;
+        let own = format!(r#""step":{step},"#);
+        let before = before.replacen(r#""step":200,"#, &own, 1);
+        writeln!(text, r#"{before}"elapsed":{step}.25,{after}"#)?;
+        let probed = if step.is_multiple_of(10) { &lines[1..] } else { &[] };
+        for line in probed {
+            writeln!(text, "{}", line.replacen(r#""step":200,"#, &own, 1))?;
+        }
     }
     std::fs::create_dir_all(folder)?;
     std::fs::write(folder.join("events.jsonl"), &text)?;

@@ -6,6 +6,7 @@ use dpop_studio::report::charts::small;
 use dpop_studio::report::notes::{Kind, notes};
 use dpop_studio::report::run_view::RunView;
 use dpop_studio::report::series::Source;
+use dpop_studio::run::review::hints;
 use dpop_studio::train::event::Event;
 use dpop_studio::train::history::History;
 
@@ -81,4 +82,17 @@ fn forecasts_are_charts_where_there_are_some() {
     let silent = RunView::from_events(silent);
     assert_eq!(ids(&silent).len(), 6);
     assert_eq!(texts(&silent, Kind::Record), [""; 0]);
+}
+
+#[test]
+fn advice_in_the_window_is_that_of_the_review() {
+    let events = recorded::events();
+    let config = recorded::record(|draft| draft.learning_rate = Some(2e-3)).config;
+    let run = RunView::from_events(events.clone());
+    let said = notes(&run, Some(&config)).into_iter().filter(|note| note.kind == Kind::Advice);
+    let said: Vec<String> = said.map(|note| note.text).collect();
+    let hints = hints(&config, run.steps, &History::of(&events));
+    let told: Vec<String> = hints.into_iter().map(|hint| hint.message).collect();
+    assert_eq!(said, told);
+    assert!(said.len() >= 2, "this run calls for some: {said:?}");
 }

@@ -305,7 +305,7 @@ fn a_long_run_is_drawn_as_fast_as_a_short_one() {
                 memory_bytes: 0,
                 arms,
             };
-            state.apply(event);
+            state.apply([event]);
         }
         bench.run_steps(3);
         let frames = 20;

@@ -17,6 +17,16 @@ const HELD: f64 = 0.6;
 /// A margin that rises by less than this share of the best one so far does not rise.
 const RISE: f64 = 0.01;
 
+/// The metrics that the rules look at.
+pub const METRICS: [&str; 6] = [
+    "logps_per_token/chosen",
+    "reference_per_token/chosen",
+    "rewards/margins",
+    "rewards/accuracies",
+    "dpop/active",
+    "grad_norm",
+];
+
 /// What advice is given on.
 #[derive(Clone, Copy, Debug)]
 pub struct Course<'a> {
@@ -25,7 +35,7 @@ pub struct Course<'a> {
     pub learning_rate: f64,
     /// Updates of the whole run.
     pub steps: usize,
-    /// Step and metrics of the kept arm's probes, the first before training.
+    /// Step and metrics (of [`METRICS`] at least) of the kept arm's probes, the first before training.
     pub probes: &'a [(usize, Metrics)],
     /// Likewise of its updates.
     pub updates: &'a [(usize, Metrics)],

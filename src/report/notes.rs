@@ -6,7 +6,7 @@ use super::run_view::{Forecast, RunView};
 use super::series::{Series, Source};
 use super::trace;
 use crate::config::{RunConfig, arm_title};
-use crate::insight::advice::{Course, advise};
+use crate::insight::advice::{Course, METRICS, advise};
 use crate::insight::gradients::Calibration;
 use crate::train::event::Metrics;
 use crate::train::history::Checked;
@@ -122,10 +122,12 @@ fn advice(run: &RunView, config: &RunConfig) -> Vec<Note> {
     hints.map(|hint| Note { kind: Kind::Advice, text: hint.message }).collect()
 }
 
-/// The newest `most` steps of an arm with their metrics.
+/// The newest `most` steps of an arm with what advice looks at.
 fn rows(run: &RunView, source: Source, arm: &str, most: usize) -> Vec<(usize, Metrics)> {
-    let own = run.store.all().into_iter().filter(|(k, _)| k.source == source && k.arm == arm);
-    let own: Vec<(&str, &Series)> = own.map(|(key, s)| (key.metric.as_str(), s)).collect();
+    let own: Vec<(&str, &Series)> = METRICS
+        .into_iter()
+        .filter_map(|metric| Some((metric, run.store.get(source, arm, metric)?)))
+        .collect();
     let mut rows: BTreeMap<u32, Metrics> = BTreeMap::new();
     for (metric, series) in own {
         let from = series.len().saturating_sub(most);

@@ -259,12 +259,18 @@ pub struct State {
 pub const SILENT_AFTER: f64 = 5.0;
 
 impl State {
-    /// Folds an event of the live run in.
-    pub fn apply(&mut self, event: Event) {
+    /// Folds events of the live run in.
+    pub fn apply(&mut self, events: impl IntoIterator<Item = Event>) {
         self.silent_for = 0.0;
-        let said =
-            matches!(event, Event::Probe { .. } | Event::Forecast { .. } | Event::Warning { .. });
-        self.run.apply(event);
+        let mut said = false;
+        for event in events {
+            said |= matches!(
+                event,
+                Event::Probe { .. } | Event::Forecast { .. } | Event::Warning { .. }
+            );
+            self.run.apply(event);
+        }
+        // Once for all of them: a probe comes with a forecast for every arm.
         if said {
             self.notes = notes(&self.run, self.config.as_ref());
         }
@@ -381,7 +387,7 @@ mod tests {
         assert_eq!(state.log_tail, ["killed"]);
 
         state.begin(false);
-        state.apply(Event::Stopped { step: 3, checkpoint: "c".into() });
+        state.apply([Event::Stopped { step: 3, checkpoint: "c".into() }]);
         state.worker_gone(vec![], "exit code 3");
         assert!(matches!(state.run.status, Status::Stopped { .. }));
     }

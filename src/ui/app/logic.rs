@@ -125,14 +125,14 @@ impl App {
         let ended = trainer.has_ended();
         self.state.silent_for = trainer.silent_for();
         if matches!(self.state.run.status, Status::Starting(_)) {
-            self.state.apply(event::Event::Heartbeat { phase: trainer.phase() });
+            self.state.apply([event::Event::Heartbeat { phase: trainer.phase() }]);
             self.state.silent_for = trainer.silent_for();
         }
         if events.iter().any(|event| matches!(event, event::Event::Failed { .. })) {
             self.state.log_tail = last_lines(trainer.log_tail());
         }
-        for event in events {
-            self.state.apply(event);
+        if !events.is_empty() {
+            self.state.apply(events);
         }
         if ended {
             let log = last_lines(trainer.log_tail());
