@@ -112,7 +112,11 @@ fn panels_add_up() {
         [values(weight.forward(&x)), values(weight.backward(&dy))]
     };
     for (got, want) in products(&gpu).iter().zip(products(&Device::flex())) {
-        close("panels", got, &want.into_iter().map(f64::from).collect::<Vec<_>>());
+        assert_eq!(got.len(), want.len());
+        let scale = want.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        // Four thousand terms a sum, in another order.
+        assert!(scale > 1.0 && worst < 2e-5 * scale, "off by {worst} of {scale}");
     }
 }
 

@@ -52,7 +52,7 @@ pub fn model_card(input: &CardInput<'_>) -> String {
     );
     write_inputs(&mut card, input.record);
     write_method(&mut card, config, input);
-    write_parameters(&mut card, input.record);
+    write_parameters(&mut card, config, input.record);
     write_results(&mut card, input);
     write_usage(&mut card, config);
     write_experts(&mut card, input);
@@ -122,8 +122,8 @@ fn write_method(card: &mut String, config: &RunConfig, input: &CardInput<'_>) {
     let _ = writeln!(card);
 }
 
-fn write_parameters(card: &mut String, record: &RunRecord) {
-    let config = &record.config;
+/// `config` is the arm's own.
+fn write_parameters(card: &mut String, config: &RunConfig, record: &RunRecord) {
     let targets: Vec<&str> = config.targets.iter().map(|target| target.name()).collect();
     let budget = match config.budget {
         Budget::Steps(steps) => ("steps", steps.to_string()),
