@@ -27,7 +27,7 @@ fn picture(bench: &mut Bench, name: &str) {
 }
 
 /// The main chart's place in a window of [`SIZE`]: left, top, width, height.
-const CHART: [u32; 4] = [410, 16, 950, 540];
+const CHART: [u32; 4] = [402, 10, 944, 560];
 
 /// Lets the trainer say `events` and takes the main chart at every second probe, as an animated PNG.
 fn film(bench: &mut Bench, events: Vec<Event>, name: &str) {
