@@ -8,7 +8,7 @@ use super::args::GenerateArgs;
 use super::output::{CliError, Out, note, warn};
 use super::stop_text::StopText;
 use crate::data::token_text::TextStream;
-use crate::model::generate::{Finish, GenerateOptions};
+use crate::model::generate::{Finish, GenerateOptions, Generated};
 use crate::model::sampling::Sampling;
 use crate::run::durable::FileError;
 use crate::train::event::REFERENCE;
@@ -84,6 +84,50 @@ fn heading(arm: &Arm, writer: &Writer) -> Result<(), CliError> {
     out.finish()
 }
 
+/// A text on its way out: whole characters alone, nothing from a stop text on.
+struct Telling<'a> {
+    stream: TextStream<'a>,
+    stop: StopText,
+    stopped: bool,
+    text: String,
+    /// Shows every piece at once.
+    aloud: bool,
+    failed: Option<io::Error>,
+}
+
+impl Telling<'_> {
+    /// Takes one token; breaks off at a stop text, or when nobody reads any more.
+    fn token(&mut self, id: u32) -> ControlFlow<()> {
+        let (piece, ends) = self.stop.push(&self.stream.push(id));
+        self.stopped = ends;
+        self.text.push_str(&piece);
+        if self.aloud {
+            self.failed = say(&piece).err();
+        }
+        let over = ends || self.failed.is_some();
+        if over { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// The whole text, when there are no more tokens.
+    fn finish(self) -> io::Result<String> {
+        let Telling { stream, mut stop, stopped, mut text, aloud, failed } = self;
+        let mut rest = String::new();
+        if !stopped {
+            let (piece, ends) = stop.push(&stream.finish());
+            rest.push_str(&piece);
+            if !ends {
+                rest.push_str(&stop.finish());
+            }
+        }
+        text.push_str(&rest);
+        match failed {
+            Some(error) => Err(error),
+            None if aloud => say(&format!("{rest}\n")).map(|()| text),
+            None => Ok(text),
+        }
+    }
+}
+
 /// Lets one arm write; without `--json` every character is shown as soon as it is whole.
 fn write(
     args: &GenerateArgs,
@@ -103,54 +147,34 @@ fn write(
         sampling,
         end_ids: writer.tokenizer.end_ids().to_vec(),
     };
-    let mut stream = TextStream::new(&writer.tokenizer, continues);
-    let mut stop = StopText::new(&args.stop);
-    let mut text = String::new();
-    let mut failed = None;
-    let mut show = |piece: &str| {
-        text.push_str(piece);
-        if !args.json && failed.is_none() {
-            failed = say(piece).err();
-        }
-        failed.is_none()
+    let mut telling = Telling {
+        stream: TextStream::new(&writer.tokenizer, continues),
+        stop: StopText::new(&args.stop),
+        stopped: false,
+        text: String::new(),
+        aloud: !args.json,
+        failed: None,
     };
     let start = Instant::now();
     let mut first = None;
-    let mut stopped = false;
     let prompts = [prompt.to_vec()];
     let generated = writer.model.generate(&prompts, arm.updates.as_ref(), &options, |_, id| {
         first.get_or_insert_with(Instant::now);
-        let (piece, ends) = stop.push(&stream.push(id));
-        stopped = ends;
-        if show(&piece) && !ends { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        telling.token(id)
     });
     let generated = generated.map_err(CliError::failure)?.into_iter().next();
     let seconds = first.map_or(0.0, |first| first.elapsed().as_secs_f64());
-    let prompt_seconds = first.map_or(0.0, |first| (first - start).as_secs_f64());
-    if !stopped {
-        let (piece, ends) = stop.push(&stream.finish());
-        show(&piece);
-        if !ends {
-            show(&stop.finish());
-        }
-    }
-    if let Some(error) = failed {
-        return Err(error.into());
-    }
-    let Some(generated) = generated else {
+    let Some(Generated { ids, finish }) = generated else {
         return Err(CliError::Failure("the model wrote nothing. Please report this.".into()));
     };
-    if !args.json {
-        say("\n")?;
-    }
     Ok(Written {
         arm: arm.name.clone(),
-        text,
-        prompt_seconds,
+        text: telling.finish()?,
+        prompt_seconds: first.map_or(0.0, |first| (first - start).as_secs_f64()),
         seconds,
-        tokens_per_second: generated.ids.len().saturating_sub(1) as f64 / seconds.max(1e-9),
-        ids: generated.ids,
-        finish: generated.finish,
+        tokens_per_second: ids.len().saturating_sub(1) as f64 / seconds.max(1e-9),
+        ids,
+        finish,
     })
 }
 
