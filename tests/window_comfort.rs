@@ -6,6 +6,7 @@ mod window;
 use dpop_studio::train::event::Event;
 use dpop_studio::ui::drop::Dropped;
 use dpop_studio::ui::memory::Memory;
+use dpop_studio::ui::state::Place;
 use eframe::egui::accesskit::Role;
 use eframe::egui::{Key, Modifiers, Theme};
 use egui_kittest::kittest::Queryable;
@@ -101,4 +102,29 @@ fn forecasts_warnings_and_advice_stand_beneath_the_chart() {
         bench.get_by_label("The log grows.");
         picture(&mut bench, &format!("train-notes-{name}"));
     }
+}
+
+#[test]
+fn what_a_run_says_out_of_sight_is_shown_and_kept_with_its_details() {
+    let mut bench = open(USUAL, Theme::Dark);
+    start(&mut bench, []);
+    bench.state_mut().state().place = Place::Data;
+    bench.run_steps(2);
+    say(&mut bench, recorded::events());
+    bench.get_by_label("DPO collapses at step 50");
+    bench.get_by_label("The run ended after 200 steps");
+    bench.get_all_by_label("Details: Menu, Messages").next().unwrap();
+    picture(&mut bench, "notices-dark");
+    bench.state_mut().state().notices.clear();
+    bench.state_mut().state().dialog = Some(dpop_studio::ui::state::Dialog::Messages);
+    bench.run_steps(4);
+    bench.get_by_label_contains("although 78 % of the pairs are ranked right");
+    picture(&mut bench, "messages-details-dark");
+
+    // In Train the charts say it themselves: it is kept, not shown again.
+    let mut bench = open(USUAL, Theme::Dark);
+    start(&mut bench, recorded::events());
+    let state = bench.state_mut().state();
+    assert!(state.notices.is_empty());
+    assert!(state.messages.iter().any(|notice| notice.text == "DPO collapses at step 50"));
 }

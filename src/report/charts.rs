@@ -383,6 +383,8 @@ pub fn compared(
                 let arm = run.arms.iter().position(|arm| arm.name == curve.key.arm);
                 curve.trace = trace::among(runs, number, arm.unwrap_or_default());
                 curve.run = number;
+                // Several runs' spreads over each other are one grey.
+                curve.band = None;
             }
             // A mark for every arm of every run would bury the lines; the table has the steps.
             chart.marks.clear();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::config::RunConfig;
+use crate::config::{RunConfig, arm_title};
 use crate::report::charts::Scale;
 use crate::report::notes::{Note, notes};
 use crate::report::ruler::Axis;
@@ -116,6 +116,8 @@ pub enum Dialog {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Notice {
     pub text: String,
+    /// What stands behind it, for the list of messages; often nothing.
+    pub details: String,
     pub bad: bool,
     /// Seconds since the program began.
     pub since: f64,
@@ -353,8 +355,35 @@ impl State {
     }
 
     pub fn notify(&mut self, now: f64, text: impl Into<String>, bad: bool) {
-        let notice = Notice { text: text.into(), bad, since: now };
+        let notice = Notice { text: text.into(), details: String::new(), bad, since: now };
         self.messages.push(notice.clone());
+        self.show(notice);
+    }
+
+    /// Keeps what the run said among the messages; where its charts are out of sight it is shown as well.
+    pub fn hear(&mut self, now: f64, event: &Event) {
+        let said = match event {
+            Event::Collapse { step, arm, message, .. } => {
+                let text = format!("{} collapses at step {step}", arm_title(arm));
+                Some((text, message.clone(), true))
+            }
+            Event::Finished { step, message, .. } => {
+                Some((format!("The run ended after {step} steps"), message.clone(), false))
+            }
+            Event::Failed { message } => Some(("The run failed".to_owned(), message.clone(), true)),
+            Event::Warning { message } => Some(("The run warns".to_owned(), message.clone(), true)),
+            _ => None,
+        };
+        if let Some((text, details, bad)) = said {
+            let notice = Notice { text, details, bad, since: now };
+            self.messages.push(notice.clone());
+            if self.place != Place::Train {
+                self.show(notice);
+            }
+        }
+    }
+
+    fn show(&mut self, notice: Notice) {
         self.notices.push(notice);
         if self.notices.len() > 4 {
             self.notices.remove(0);

@@ -100,6 +100,11 @@ impl App {
             }
             Message::SaveTo { .. } => {}
             Message::Saved { path, result: Ok(()) } => {
+                if path.extension().is_some_and(|extension| extension == "jsonl") {
+                    // Pairs that were kept are at hand for the next run.
+                    self.state.memory.used_data(&path);
+                    self.remember();
+                }
                 self.state.notify(now, format!("Saved: {}", path.display()), false);
             }
             Message::Saved { result: Err(message), .. } => {
@@ -131,6 +136,8 @@ impl App {
         if events.iter().any(|event| matches!(event, event::Event::Failed { .. })) {
             self.state.log_tail = last_lines(trainer.log_tail());
         }
+        let now = ctx.input(|i| i.time);
+        events.iter().for_each(|event| self.state.hear(now, event));
         if !events.is_empty() {
             self.state.apply(events);
         }

@@ -14,15 +14,9 @@ use crate::ui::export::Export;
 use crate::ui::theme::{self, GAP, TokensExt};
 use crate::ui::widgets;
 
-/// Titles, metrics of the probe and how they are written.
+/// Titles, metrics of the probe and how they are written; where there is little room the last ones are left out.
 const FIGURES: [(&str, &str, &str, Unit); 6] = [
     ("chosen", "Mean of a chosen answer's token, nats", "logps_per_token/chosen", Unit::Plain),
-    (
-        "rejected",
-        "Mean of a rejected answer's token, nats",
-        "logps_per_token/rejected",
-        Unit::Plain,
-    ),
     (
         "chosen − ref.",
         "Chosen answers less the reference, nats per answer",
@@ -32,7 +26,17 @@ const FIGURES: [(&str, &str, &str, Unit); 6] = [
     ("margin", "Reward of chosen less rejected", "rewards/margins", Unit::Plain),
     ("accuracy", "Share of pairs with a margin above 0", "rewards/accuracies", Unit::Share),
     ("penalty on", "Share of chosen answers below the reference", "dpop/active", Unit::Share),
+    (
+        "rejected",
+        "Mean of a rejected answer's token, nats",
+        "logps_per_token/rejected",
+        Unit::Plain,
+    ),
 ];
+
+/// Room (points) that all figures want, and how many are shown in less.
+const ROOM: f32 = 700.0;
+const FEWER: usize = 4;
 
 pub fn arms_card(ui: &mut Ui, run: &RunView, actions: &mut Actions) {
     let Some(probe) = run.last_probe() else { return };
@@ -41,19 +45,21 @@ pub fn arms_card(ui: &mut Ui, run: &RunView, actions: &mut Actions) {
         ui.label(RichText::new(text).size(12.0).color(ui.tokens().text_muted));
     };
     widgets::card(ui, "Arms", caption, |ui| {
+        let room = ui.available_width();
         ScrollArea::horizontal().id_salt("arms").show(ui, |ui| {
-            Grid::new("arms").spacing(vec2(16.0, 4.0)).show(ui, |ui| table(ui, run, actions));
+            Grid::new("arms").spacing(vec2(16.0, 4.0)).show(ui, |ui| table(ui, run, room, actions));
         });
     });
     ui.add_space(GAP - ui.spacing().item_spacing.y);
 }
 
-fn table(ui: &mut Ui, run: &RunView, actions: &mut Actions) {
+fn table(ui: &mut Ui, run: &RunView, room: f32, actions: &mut Actions) {
     let t = ui.tokens();
     let small = |text: &str| RichText::new(text.to_owned()).size(12.0);
+    let figures = if room < ROOM { &FIGURES[..FEWER] } else { &FIGURES[..] };
     ui.label("");
-    for (title, help, _, _) in FIGURES {
-        ui.label(small(title).color(t.text_muted)).on_hover_text(help);
+    for (title, help, _, _) in figures {
+        ui.label(small(title).color(t.text_muted)).on_hover_text(*help);
     }
     ui.label(small("collapse").color(t.text_muted));
     ui.label("");
@@ -70,7 +76,7 @@ fn table(ui: &mut Ui, run: &RunView, actions: &mut Actions) {
                     .on_hover_text("Its adapter is the one in the run's folder adapter/");
             }
         });
-        for (_, _, metric, unit) in FIGURES {
+        for (_, _, metric, unit) in figures {
             let value = run.last(Source::Probe, &arm.name, metric);
             ui.label(small(&value.map_or("–".to_owned(), |v| unit.value(v))));
         }

@@ -205,7 +205,9 @@ fn answer_chart(ui: &mut Ui, board: &mut Board<'_>, chart: &Chart, height: f32, 
         ui.set_min_height(20.0);
         ui.label(RichText::new(chart.title).font(theme::semibold(12.5)).color(title))
             .on_hover_text(chart.help);
-        ui.with_layout(Layout::right_to_left(Align::Center), |ui| legend(ui, board, chart, true));
+        // In little room the figures alone: the lines' samples tell which is which.
+        let names = ui.available_width() > 330.0;
+        ui.with_layout(Layout::right_to_left(Align::Center), |ui| legend(ui, board, chart, names));
     });
     board.draw(ui, chart, height, main);
 }

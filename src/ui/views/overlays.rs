@@ -160,6 +160,9 @@ fn messages(ui: &mut Ui, state: &State, actions: &mut Actions) {
             let ago = crate::report::format::duration(now - notice.since);
             let ink = if notice.bad { t.danger } else { t.text };
             ui.add(egui::Label::new(RichText::new(&notice.text).color(ink)).wrap());
+            if !notice.details.is_empty() {
+                widgets::hint(ui, &notice.details);
+            }
             ui.label(RichText::new(format!("{ago} ago")).size(11.5).color(t.text_muted));
         }
     });
@@ -295,7 +298,12 @@ pub fn notices_ui(ui: &Ui, state: &mut State) {
                     ui.horizontal(|ui| {
                         let (dot, _) = ui.allocate_exact_size(vec2(8.0, 8.0), egui::Sense::hover());
                         ui.painter().circle_filled(dot.center(), 4.0, color);
-                        ui.add(egui::Label::new(&notice.text).wrap());
+                        ui.vertical(|ui| {
+                            ui.add(egui::Label::new(&notice.text).wrap());
+                            if !notice.details.is_empty() {
+                                widgets::hint(ui, "Details: Menu, Messages");
+                            }
+                        });
                     });
                 });
                 ui.add_space(6.0);

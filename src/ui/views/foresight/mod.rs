@@ -127,12 +127,20 @@ fn selection(
         ui.horizontal_wrapped(|ui| {
             ui.spacing_mut().item_spacing = vec2(14.0, 4.0);
             let rules = &mut state.foresight.rules;
-            let words = format!("Without the {swapped} that look swapped");
-            widgets::small_switch(ui, &mut rules.drop_swapped, &words)
-                .on_hover_text("The model finds the rejected answer the likelier one, token by token");
-            let words = format!("Without {repeated} repeated and {reversed} contradicting rows");
-            widgets::small_switch(ui, &mut rules.drop_duplicates, &words)
-                .on_hover_text("Rows whose prompt and answers are those of an earlier one, perhaps the other way round");
+            if swapped > 0 {
+                let words = format!("Without the {swapped} that look swapped");
+                let tip = "The model finds the rejected answer the likelier one, token by token";
+                widgets::small_switch(ui, &mut rules.drop_swapped, &words).on_hover_text(tip);
+            }
+            if repeated + reversed > 0 {
+                let words = format!("Without {repeated} repeated and {reversed} contradicting rows");
+                let tip = "Rows whose prompt and answers are those of an earlier one, perhaps the other way round";
+                widgets::small_switch(ui, &mut rules.drop_duplicates, &words).on_hover_text(tip);
+            }
+            if swapped + repeated + reversed == 0 {
+                let words = "No pair looks swapped, none repeats or contradicts another.";
+                ui.label(RichText::new(words).size(12.0).color(t.text_muted));
+            }
         });
         let skipped = state.data.ready().map_or(0, |data| data.rows.saturating_sub(data.usable));
         if skipped > 0 {
