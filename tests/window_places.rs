@@ -32,6 +32,8 @@ fn inspect_says_what_to_do_then_shows_and_sorts_pairs() {
     picture(&mut bench, "inspect-empty-dark");
     start(&mut bench, recorded::events());
     bench.get_by_label("Inspect").click();
+    // The look begins a frame after the click; before that there is nothing to wait for.
+    bench.run_steps(3);
     wait(&mut bench, "a look at the folder", |state| matches!(state.probe, Loaded::Nothing));
     bench.get_by_label_contains("no record of single tokens");
     picture(&mut bench, "inspect-sums-dark");
