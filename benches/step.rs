@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use clap::Parser;
 use dpop_studio::config::{
-    BasePrecision, Budget, EvalSource, ObjectiveKind, Recompute, RunConfig, Schedule, Target,
-    WeightPlace,
+    BasePrecision, Budget, ComputePrecision, EvalSource, ObjectiveKind, Recompute, RunConfig,
+    Schedule, Target, WeightPlace,
 };
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::kernels::pace;
@@ -50,6 +50,8 @@ struct Args {
     length: Option<usize>,
     #[arg(long, value_enum, default_value = "f32")]
     base_precision: BasePrecision,
+    #[arg(long, value_enum, default_value = "f32")]
+    compute_precision: ComputePrecision,
     /// Blocks come to the device when they compute.
     #[arg(long)]
     stream: bool,
@@ -113,6 +115,7 @@ fn config(arms: usize, steps: usize, pairs: usize) -> RunConfig {
         sample_tokens: 64,
         device: "cpu".to_owned(),
         base_precision: BasePrecision::F32,
+        compute_precision: ComputePrecision::F32,
         weights: WeightPlace::Resident,
         recompute: Recompute::Off,
         memory_limit: None,
@@ -164,6 +167,7 @@ fn main() -> anyhow::Result<()> {
     let mut options = choice.load_options(args.base_precision);
     options.stream = args.stream.then(std::env::temp_dir);
     options.recompute = args.recompute;
+    options.arithmetic = choice.arithmetic(args.compute_precision)?;
     let folder = tempfile::tempdir()?;
     shapes::write_model(folder.path(), &shape)?;
     // From here on the kernel's high-water mark counts anew (Linux).
@@ -190,7 +194,7 @@ fn main() -> anyhow::Result<()> {
     let tokens = (2 * args.pairs * sequence) as f64;
     let line = serde_json::json!({
         "size": args.size, "arms": args.arms, "prefix": args.prefix, "device": choice.label,
-        "base": args.base_precision.name(), "streamed": args.stream, "recomputed": args.recompute,
+        "base": args.base_precision.name(), "computed": args.compute_precision.name(), "streamed": args.stream, "recomputed": args.recompute,
         "steps": args.steps, "tokens_per_step": tokens,
         "first_visit_s": first, "cached_s": cached,
         "tok_s_first_visit": tokens / first, "tok_s_cached": tokens / cached,

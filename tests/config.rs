@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser};
 use dpop_studio::config::{
-    BasePrecision, Budget, Card, EvalSource, FIELDS, Limits, ObjectiveKind, Recompute, RunConfig,
-    RunDraft, Schedule, StopRule, StopRules, Target, Targets, Twin, WeightPlace, field,
-    lambda_from_allamo, presets,
+    BasePrecision, Budget, Card, ComputePrecision, EvalSource, FIELDS, Limits, ObjectiveKind,
+    Recompute, RunConfig, RunDraft, Schedule, StopRule, StopRules, Target, Targets, Twin,
+    WeightPlace, field, lambda_from_allamo, presets,
 };
 use serde_json::{Value, json};
 
@@ -32,7 +32,7 @@ fn full() -> RunDraft {
          --learning-rate 1e-4 --schedule cosine --warmup-steps 7 --weight-decay 0.01 --max-grad-norm 2.5 \
          --epochs 1.5 --batch-pairs 6 --micro-batch-pairs 3 --max-length 512 --rank 4 --alpha 12 \
          --targets v,q --dropout 0.05 --rslora --init-adapter a --eval-data e.jsonl --probe-pairs 8 \
-         --eval-every 5 --forecast-pairs 3 --stop-when nan,margin-plateau=6 --save-every 50 --sample-prompts 3 --sample-tokens 99 --device wgpu:1 --base-precision nf4 \
+         --eval-every 5 --forecast-pairs 3 --stop-when nan,margin-plateau=6 --save-every 50 --sample-prompts 3 --sample-tokens 99 --device wgpu:1 --base-precision nf4 --compute-precision f16 \
          --weights stream --recompute on --memory-limit 7.5 --seed 7 --no-shuffle",
     )
 }
@@ -137,6 +137,7 @@ fn flags_reach_the_configuration() {
         sample_tokens: 99,
         device: "wgpu:1".into(),
         base_precision: BasePrecision::Nf4,
+        compute_precision: ComputePrecision::F16,
         weights: WeightPlace::Stream,
         recompute: Recompute::On,
         memory_limit: Some(7.5),

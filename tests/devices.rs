@@ -1,6 +1,8 @@
 //! Is the right device chosen, and is the device opened the one that was listed?
 
 use burn::tensor::Tensor;
+use dpop_studio::config::ComputePrecision;
+use dpop_studio::kernels::Arithmetic;
 use dpop_studio::worker::device::{
     AdapterInfo, AdapterKind, ChoiceKind, DeviceError, choose, choose_from, list,
 };
@@ -42,6 +44,23 @@ fn wgpu_takes_a_real_gpu_or_says_that_there_is_none() {
     assert_eq!(label("wgpu", &machine(&all[..2])), "virtio");
     let refused = choose_from("wgpu", &machine(&all[..1])).unwrap_err();
     assert!(matches!(refused, DeviceError::NoGpu) && refused.to_string().contains("choose cpu"));
+}
+
+#[test]
+fn products_in_f16_need_an_adapter_that_has_it() {
+    let mut adapters = machine(&[("RTX", AdapterKind::Discrete)]);
+    for (has, spec) in [(true, "wgpu"), (false, "wgpu"), (true, "cpu")] {
+        adapters[0].f16 = has;
+        let choice = choose_from(spec, &adapters).unwrap();
+        assert_eq!(choice.arithmetic(ComputePrecision::F32).unwrap(), Arithmetic::F32);
+        match choice.arithmetic(ComputePrecision::F16) {
+            Ok(arithmetic) => assert_eq!((arithmetic, has, spec), (Arithmetic::F16, true, "wgpu")),
+            Err(refused) => {
+                assert!(!has || spec == "cpu");
+                assert!(refused.to_string().contains("--compute-precision f32"), "{refused}");
+            }
+        }
+    }
 }
 
 #[test]

@@ -145,6 +145,7 @@ fn compare(load: impl Fn(LoadOptions) -> Model, case: &Case) -> (usize, u64) {
         adapter_parameters: LoraAdapter::zeros(lora, &shape).values.len(),
         rank: case.rank,
         on_host: true,
+        half: false,
     };
     let parts = forecast(&shape, &input);
     println!("{parts:?}");
@@ -183,6 +184,7 @@ fn compare_answers(
         adapter_parameters: 0,
         rank: 0,
         on_host: true,
+        half: false,
     };
     (measured, forecast(&shape, &input).total())
 }

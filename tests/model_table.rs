@@ -60,6 +60,7 @@ fn need(config: &ModelConfig, format: QuantFormat, streamed: bool, recompute: bo
         adapter_parameters: LoraAdapter::zeros(lora, config).values.len(),
         rank: RANK,
         on_host: false,
+        half: false,
     };
     let total = forecast(config, &input).total() as f64;
     format!("{:.1}", total / f64::from(1 << 30))

@@ -95,6 +95,21 @@ fn a_run_that_cannot_fit_is_refused_and_the_remedy_works() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
 }
 
+/// The CPU has no products in f16: the plan says so, and nothing starts.
+#[test]
+fn arithmetic_that_the_device_lacks_is_refused() {
+    let planned = json(&["--compute-precision", "f16"]);
+    let told = planned["unsupported"].as_str().unwrap();
+    assert!(told.contains("CPU") && told.contains("--compute-precision f32"), "{told}");
+    let root = tempfile::tempdir().unwrap();
+    let mut command = program(["train", "--device", "cpu", "--compute-precision", "f16"]);
+    command.arg("--model").arg(demo_model()).arg("--data").arg(demo_pairs());
+    command.arg("--run").arg(root.path().join("run")).env("DPOP_STUDIO_RUNS", root.path());
+    let ran = run(command);
+    assert_eq!(ran.code, Some(2), "{}", ran.stderr);
+    assert!(ran.stderr.contains("compute_precision"), "{}", ran.stderr);
+}
+
 /// Where only streaming fits, `auto` streams, says so, and trains the same adapter.
 #[test]
 fn auto_streams_what_does_not_fit() {

@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use dpop_studio::config::{
-    BasePrecision, Budget, EvalSource, ObjectiveKind, Recompute, RunConfig, Schedule, StopRule,
-    StopRules, Target, WeightPlace,
+    BasePrecision, Budget, ComputePrecision, EvalSource, ObjectiveKind, Recompute, RunConfig,
+    Schedule, StopRule, StopRules, Target, WeightPlace,
 };
 use dpop_studio::run::events::{self, EventLog};
 use dpop_studio::run::folder::{
@@ -48,6 +48,7 @@ fn config() -> RunConfig {
         sample_tokens: 64,
         device: "cpu".into(),
         base_precision: BasePrecision::F32,
+        compute_precision: ComputePrecision::F32,
         weights: WeightPlace::Resident,
         recompute: Recompute::Off,
         memory_limit: None,

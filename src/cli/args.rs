@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::config::{BasePrecision, RunDraft, WeightPlace};
+use crate::config::{BasePrecision, ComputePrecision, RunDraft, WeightPlace};
 
 /// Fine-tune language models with LoRA and DPO-Positive, and see where plain DPO collapses.
 ///
@@ -91,6 +91,9 @@ pub struct LogprobsArgs {
     /// How the base weights are stored on the device.
     #[arg(long, value_enum, default_value = "f32")]
     pub base_precision: BasePrecision,
+    /// In what a GPU multiplies with them.
+    #[arg(long, value_enum, default_value = "f32")]
+    pub compute_precision: ComputePrecision,
     /// Tokens of prompt and completion together; the model's own limit without it.
     #[arg(long, value_name = "N")]
     pub max_length: Option<usize>,

@@ -48,7 +48,8 @@ pub fn run(args: &LogprobsArgs) -> Result<(), CliError> {
     };
     let choice = device::choose(&args.device).map_err(CliError::input)?;
     let device = choice.open().map_err(CliError::failure)?;
-    let options = choice.load_options(args.base_precision);
+    let mut options = choice.load_options(args.base_precision);
+    options.arithmetic = choice.arithmetic(args.compute_precision).map_err(CliError::input)?;
     let model = Model::load(&args.model, &device, options).map_err(CliError::input)?;
     let updates = adapter.map(|adapter| adapter.upload(config.num_layers, &device, None));
     let score = |out: &mut dyn Write| -> Result<(), CliError> {

@@ -8,7 +8,8 @@ use clap::ValueEnum;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    BasePrecision, ObjectiveKind, Recompute, RunConfig, Schedule, Target, WeightPlace, field,
+    BasePrecision, ComputePrecision, ObjectiveKind, Recompute, RunConfig, Schedule, Target,
+    WeightPlace, field,
 };
 
 /// What an absent option means.
@@ -153,6 +154,9 @@ pub struct RunDraft {
     #[arg(long, value_enum, help = help("base_precision"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base_precision: Option<BasePrecision>,
+    #[arg(long, value_enum, help = help("compute_precision"))]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compute_precision: Option<ComputePrecision>,
     #[arg(long, value_enum, help = help("weights"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weights: Option<WeightPlace>,
@@ -305,6 +309,7 @@ impl RunDraft {
             label_smoothing: self.label_smoothing.or(other.label_smoothing),
             learning_rate: self.learning_rate.or(other.learning_rate),
             base_precision: self.base_precision.or(other.base_precision),
+            compute_precision: self.compute_precision.or(other.compute_precision),
             weights: self.weights.or(other.weights),
             recompute: self.recompute.or(other.recompute),
             memory_limit: self.memory_limit.or(other.memory_limit),

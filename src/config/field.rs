@@ -143,6 +143,16 @@ pub const FIELDS: &[Field] = &[
     .remedy("Choose f32, bf16, f16, int8, int4 or nf4"),
     option(
         Card::Model,
+        "compute_precision",
+        "--compute-precision",
+        "Arithmetic",
+        "",
+        "How a GPU multiplies with the frozen weights: f32, or f16 where the adapter has it (factors in 16 bits, sums \
+             in 32; adapters, norms, attention and the head stay in f32)",
+    )
+    .remedy("Choose f32 or f16"),
+    option(
+        Card::Model,
         "weights",
         "--weights",
         "Weights stay",

@@ -122,6 +122,26 @@ impl BasePrecision {
     }
 }
 
+/// In what a GPU multiplies with the frozen linear layers; all else is f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum ComputePrecision {
+    #[default]
+    F32,
+    /// factors in 16 bits, sums in 32
+    F16,
+}
+
+impl ComputePrecision {
+    /// The name in run.json and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            ComputePrecision::F32 => "f32",
+            ComputePrecision::F16 => "f16",
+        }
+    }
+}
+
 /// Where the frozen base model's blocks lie while it trains.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -301,6 +321,7 @@ pub struct RunConfig {
     /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`.
     pub device: String,
     pub base_precision: BasePrecision,
+    pub compute_precision: ComputePrecision,
     pub weights: WeightPlace,
     pub recompute: Recompute,
     /// Memory (GiB) that the run may use on its device; `None` (0 in run.json): what the system says is free.

@@ -107,6 +107,7 @@ impl RunDraft {
                 .whole("sample_tokens", self.sample_tokens.unwrap_or(defaults::SAMPLE_TOKENS)),
             device: self.device(c),
             base_precision: self.base_precision.unwrap_or_default(),
+            compute_precision: self.compute_precision.unwrap_or_default(),
             weights: self.weights.unwrap_or_default(),
             recompute: self.recompute.unwrap_or_default(),
             memory_limit: self
@@ -304,6 +305,7 @@ impl From<&RunConfig> for RunDraft {
             sample_tokens: Some(config.sample_tokens),
             device: Some(config.device.clone()),
             base_precision: Some(config.base_precision),
+            compute_precision: Some(config.compute_precision),
             weights: Some(config.weights),
             recompute: Some(config.recompute),
             memory_limit: Some(config.memory_limit.unwrap_or(0.0)),

@@ -1,6 +1,6 @@
 //! The operations of a decoder's forward and backward pass, as an extension of burn's backends.
 //!
-//! Each operation has three forms of the same name: WGSL (`cube.rs` with `../shaders/*.wgsl`), native CPU
+//! Each operation has three forms of the same name: WGSL (`cube/` with `../shaders/*.wgsl`), native CPU
 //! (`cpu/`), and a plain-tensor twin built from burn's own operations (`plain.rs`) that the tests hold the
 //! first two against. All floats are f32, all tensors row-major.
 //!
@@ -53,6 +53,16 @@ pub enum Activation {
 
 /// Columns of the span table (see `model::layout`): which keys a token sees, and which queries see it.
 pub const SPAN_COLUMNS: usize = 5;
+
+/// In what a product with a frozen matrix computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Arithmetic {
+    #[default]
+    F32,
+    /// Both factors rounded to f16 (each row of the input divided by a power of two first, so that nothing leaves f16's
+    /// range), sums in f32.
+    F16,
+}
 
 /// Format and size of a quantised matrix `[rows, cols]` (layout: `crate::quant`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,12 +134,14 @@ pub trait DecoderOps: Backend {
         softcap: Option<f32>,
         gradient: bool,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    fn half_mm(x: FloatTensor<Self>, w: FloatTensor<Self>, tb: bool) -> FloatTensor<Self>;
     fn quantised_mm(
         x: FloatTensor<Self>,
         codes: IntTensor<Self>,
         scales: IntTensor<Self>,
         spec: QuantSpec,
         transposed: bool,
+        arithmetic: Arithmetic,
     ) -> FloatTensor<Self>;
     fn quantised_rows(
         codes: IntTensor<Self>,

@@ -49,6 +49,7 @@ shaders! {
     ATTENTION_BACKWARD_KV_256 = "attention_backward_kv" after "head_256" after "softcap",
     HEAD_LOG_PROBS = "head_log_probs" after "softcap",
     HEAD_LOG_PROBS_BACKWARD = "head_log_probs_backward" after "softcap",
+    HALF_ROWS = "half_rows",
     COMBINE_ROWS = "combine_rows",
     DROPOUT = "dropout",
     QUANTISED_MATMUL = "quantised_matmul" after "quantised",

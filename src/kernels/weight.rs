@@ -2,7 +2,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use super::{DecoderOps, Dispatch, QuantSpec, matmul, matmul_add, wrap};
+use super::{Arithmetic, DecoderOps, Dispatch, QuantSpec, matmul, matmul_add, wrap};
 use crate::quant::{QuantFormat, QuantMatrix};
 
 /// A frozen weight matrix `[O, I]`, as checkpoints store linear layers and embeddings.
@@ -13,7 +13,12 @@ pub struct Weight {
     parts: Vec<Part>,
     rows: usize,
     cols: usize,
+    arithmetic: Arithmetic,
 }
+
+/// Rows of the input up to which a product is always in f32: it takes as long as reading the matrix does, and rounding would
+/// only cost precision.
+const FEW_ROWS: usize = 64;
 
 #[derive(Clone)]
 struct Part {
@@ -122,7 +127,16 @@ impl Weight {
                 }
             }
         };
-        Weight { parts, rows, cols }
+        Weight { parts, rows, cols, arithmetic: Arithmetic::F32 }
+    }
+
+    /// The same matrix, with products of many rows in `arithmetic`.
+    pub fn computing_in(self, arithmetic: Arithmetic) -> Weight {
+        Weight { arithmetic, ..self }
+    }
+
+    fn arithmetic(&self, x: &Tensor<2>) -> Arithmetic {
+        if x.dims()[0] > FEW_ROWS { self.arithmetic } else { Arithmetic::F32 }
     }
 
     /// Output and input width.
@@ -132,7 +146,8 @@ impl Weight {
 
     /// `x W^T`: x `[N, I]` -> `[N, O]`.
     pub fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
-        join(self.parts.iter().map(|part| part.forward(x)).collect(), 1)
+        let arithmetic = self.arithmetic(x);
+        join(self.parts.iter().map(|part| part.forward(x, arithmetic)).collect(), 1)
     }
 
     /// `dy W`: dy `[N, O]` -> `[N, I]`.
@@ -143,12 +158,13 @@ impl Weight {
     /// `dx + dy W`; `None` starts from zero.
     pub fn backward_add(&self, dy: &Tensor<2>, dx: Option<Tensor<2>>) -> Tensor<2> {
         let n = dy.dims()[0];
+        let arithmetic = self.arithmetic(dy);
         let mut sum = dx;
         for part in &self.parts {
             let own = part.first..part.first + part.rows;
             let own =
                 if part.rows == self.rows { dy.clone() } else { dy.clone().slice([0..n, own]) };
-            sum = Some(part.backward(&own, sum));
+            sum = Some(part.backward(&own, sum, arithmetic));
         }
         sum.unwrap_or_else(|| Tensor::zeros([n, self.cols], &dy.device()))
     }
@@ -174,8 +190,13 @@ impl From<Tensor<2>> for Weight {
             parts: vec![Part { first: 0, rows, values: Values::Full(Box::new(tensor)) }],
             rows,
             cols,
+            arithmetic: Arithmetic::F32,
         }
     }
+}
+
+fn half_matmul(x: &Tensor<2>, w: &Tensor<2>, tb: bool) -> Tensor<2> {
+    wrap(Dispatch::half_mm(x.clone().into_dispatch(), w.clone().into_dispatch(), tb))
 }
 
 fn join(mut parts: Vec<Tensor<2>>, axis: usize) -> Tensor<2> {
@@ -184,13 +205,14 @@ fn join(mut parts: Vec<Tensor<2>>, axis: usize) -> Tensor<2> {
 
 impl Quantised {
     /// `x W^T`, or `x W` where `transposed`, decoding W tile by tile inside the product.
-    fn matmul(&self, x: &Tensor<2>, transposed: bool) -> Tensor<2> {
+    fn matmul(&self, x: &Tensor<2>, transposed: bool, arithmetic: Arithmetic) -> Tensor<2> {
         wrap(Dispatch::quantised_mm(
             x.clone().into_dispatch(),
             self.codes.clone().into_dispatch(),
             self.scales.clone().into_dispatch(),
             self.spec,
             transposed,
+            arithmetic,
         ))
     }
 
@@ -205,19 +227,28 @@ impl Quantised {
 }
 
 impl Part {
-    fn forward(&self, x: &Tensor<2>) -> Tensor<2> {
-        match &self.values {
-            Values::Full(w) => matmul(x, w, false, true),
-            Values::Quantised(w) => w.matmul(x, false),
+    fn forward(&self, x: &Tensor<2>, arithmetic: Arithmetic) -> Tensor<2> {
+        match (&self.values, arithmetic) {
+            (Values::Full(w), Arithmetic::F32) => matmul(x, w, false, true),
+            (Values::Full(w), Arithmetic::F16) => half_matmul(x, w, true),
+            (Values::Quantised(w), _) => w.matmul(x, false, arithmetic),
         }
     }
 
-    fn backward(&self, dy: &Tensor<2>, dx: Option<Tensor<2>>) -> Tensor<2> {
-        match (&self.values, dx) {
-            (Values::Full(w), None) => matmul(dy, w, false, false),
-            (Values::Full(w), Some(dx)) => matmul_add(dx, dy, w, false, false, 1.0),
-            (Values::Quantised(w), None) => w.matmul(dy, true),
-            (Values::Quantised(w), Some(dx)) => dx + w.matmul(dy, true),
+    fn backward(&self, dy: &Tensor<2>, dx: Option<Tensor<2>>, arithmetic: Arithmetic) -> Tensor<2> {
+        let own = match (&self.values, arithmetic) {
+            (Values::Full(w), Arithmetic::F32) => {
+                return match dx {
+                    None => matmul(dy, w, false, false),
+                    Some(dx) => matmul_add(dx, dy, w, false, false, 1.0),
+                };
+            }
+            (Values::Full(w), Arithmetic::F16) => half_matmul(dy, w, false),
+            (Values::Quantised(w), _) => w.matmul(dy, true, arithmetic),
+        };
+        match dx {
+            None => own,
+            Some(dx) => dx + own,
         }
     }
 

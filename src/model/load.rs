@@ -23,7 +23,7 @@ use super::place::Place;
 use super::routing::Router;
 use crate::config::{BasePrecision, Target};
 use crate::data::pair::TokenizedPair;
-use crate::kernels::{AttentionSpec, HostMatrix, Weight};
+use crate::kernels::{Arithmetic, AttentionSpec, HostMatrix, Weight};
 use crate::quant::QuantFormat;
 
 /// Tokens that one scoring pass takes at most (a longer single pair goes alone): enough to keep a device busy, few
@@ -53,6 +53,8 @@ pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
 pub struct LoadOptions {
     /// Linear layers in this format, embedding and head in [`QuantFormat::of_tables`]; `None`: all in f32.
     pub format: Option<QuantFormat>,
+    /// In what linear layers multiply; embedding, head, router and adapters stay in f32.
+    pub arithmetic: Arithmetic,
     /// Bytes of one buffer at most; larger matrices are split into row blocks.
     pub binding_limit: u64,
     /// Blocks come to the device when they compute; quantised ones wait in a temporary file in this folder.
@@ -64,7 +66,13 @@ pub struct LoadOptions {
 
 impl Default for LoadOptions {
     fn default() -> Self {
-        LoadOptions { format: None, binding_limit: u64::MAX, stream: None, recompute: false }
+        LoadOptions {
+            format: None,
+            arithmetic: Arithmetic::F32,
+            binding_limit: u64::MAX,
+            stream: None,
+            recompute: false,
+        }
     }
 }
 
@@ -116,6 +124,7 @@ impl<'a> Loader<'a> {
     fn linear(&self, layer: usize, place: impl Into<Place>) -> Result<Linear, ModelError> {
         let spec = self.config.linear(layer, place.into());
         let weight = self.matrix(&format!("{}.weight", spec.module), self.options.format)?;
+        let weight = weight.computing_in(self.options.arithmetic);
         let bias = spec.bias.then(|| self.vector(&format!("{}.bias", spec.module))).transpose()?;
         Ok(Linear { weight, bias })
     }

@@ -35,6 +35,8 @@ pub struct MemoryInput {
     pub rank: usize,
     /// Optimiser and gradients share the memory of the weights (CPU), or lie in the host's (GPU).
     pub on_host: bool,
+    /// Linear layers multiply in f16.
+    pub half: bool,
 }
 
 /// Bytes by part; they are in use at the same time at the peak.
@@ -80,6 +82,8 @@ pub struct WeightBytes {
     pub largest_block: u64,
     /// The largest matrix in f32: loading decodes one at a time.
     pub largest_matrix: u64,
+    /// The largest linear layer in f32.
+    pub largest_linear: u64,
 }
 
 impl WeightBytes {
@@ -109,7 +113,10 @@ impl WeightBytes {
             };
             bytes.largest_matrix = bytes.largest_matrix.max(full);
             match layer.and_then(|layer| layers.get_mut(layer)) {
-                Some(sum) => *sum += stored,
+                Some(sum) => {
+                    *sum += stored;
+                    bytes.largest_linear = bytes.largest_linear.max(full);
+                }
                 None => bytes.tables += stored,
             }
         }
@@ -244,6 +251,23 @@ fn cache_bytes(config: &ModelConfig, tokens: usize) -> u64 {
     2 * FLOAT * (config.num_layers * tokens * config.num_kv_heads * config.head_dim) as u64
 }
 
+/// What a product in f16 needs beside its f32 form: the input and the weights in f16, and the output before it is scaled.
+fn half_bytes(
+    config: &ModelConfig,
+    format: Option<QuantFormat>,
+    weights: &WeightBytes,
+    tokens: u64,
+) -> u64 {
+    let widest = largest_activation(config, PassSize { tokens: 1, entries: 0 });
+    let matrix = match format {
+        // Multiplied as it is stored.
+        Some(QuantFormat::F16) => 0,
+        Some(_) => weights.largest_linear.min(DECODED_PANEL as u64) / 2,
+        None => weights.largest_linear / 2,
+    };
+    tokens * (widest / 2 + widest) + matrix
+}
+
 fn pass(
     config: &ModelConfig,
     input: &MemoryInput,
@@ -269,14 +293,22 @@ fn pass(
             (true, false) => most(|widths| widths.backward),
             (true, true) => most(|widths| widths.saved + widths.backward),
         };
-    // A panel of decoded weights, on a GPU; the CPU's is small.
-    let decoded = match input.format {
-        Some(_) if !input.on_host => {
-            WeightBytes::of(config, input.format).largest_matrix.min(DECODED_PANEL as u64)
+    // On a GPU; the CPU decodes a small panel.
+    let (in_block, head) = match (input.on_host, input.format) {
+        (true, _) => (in_block, head),
+        (false, _) => {
+            let weights = WeightBytes::of(config, input.format);
+            let decoded = |matrix: u64| match input.format {
+                Some(_) => matrix.min(DECODED_PANEL as u64),
+                None => 0,
+            };
+            let half = if input.half { half_bytes(config, input.format, &weights, n) } else { 0 };
+            (
+                in_block + decoded(weights.largest_matrix) + half,
+                head + decoded(weights.largest_matrix),
+            )
         }
-        _ => 0,
     };
-    let (in_block, head) = (in_block + decoded, head + decoded);
     let in_head = head + logits;
     let kept = match (backward, input.recompute) {
         (false, _) => 0,

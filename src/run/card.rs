@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::Path;
 
 use super::folder::RunRecord;
-use crate::config::{Budget, EvalSource, ObjectiveKind, RunConfig};
+use crate::config::{Budget, ComputePrecision, EvalSource, ObjectiveKind, RunConfig};
 use crate::gguf;
 use crate::lora::Site;
 use crate::train::event::{ArmInfo, Event, Metrics};
@@ -168,10 +168,15 @@ fn write_parameters(card: &mut String, config: &RunConfig, record: &RunRecord) {
 
 /// How the base weights were stored, on disk and while training.
 fn base_weights(record: &RunRecord) -> String {
-    let held = record.config.base_precision.name();
+    let held = match record.config.compute_precision {
+        ComputePrecision::F32 => record.config.base_precision.name().to_owned(),
+        ComputePrecision::F16 => {
+            format!("{}, multiplied in f16", record.config.base_precision.name())
+        }
+    };
     match &record.inputs.model_format {
         Some(format) => format!("{format} in the files, {held} in training"),
-        None => held.into(),
+        None => held,
     }
 }
 

@@ -60,6 +60,7 @@ const PRECISIONS: &[(&str, &str)] = &[
     ("int4", "4-bit integers"),
     ("nf4", "4-bit NormalFloat"),
 ];
+const ARITHMETIC: &[(&str, &str)] = &[("f32", "32-bit"), ("f16", "16-bit, sums in 32-bit")];
 const PLACES: &[(&str, &str)] =
     &[("auto", "Automatic"), ("resident", "On the device"), ("stream", "Streamed")];
 const RECOMPUTE: &[(&str, &str)] = &[("auto", "Automatic"), ("off", "Off"), ("on", "On")];
@@ -72,6 +73,7 @@ pub fn kind(field: &Field) -> Kind {
         "twin" => Kind::Choice(TWINS),
         "schedule" => Kind::Choice(SCHEDULES),
         "base_precision" => Kind::Choice(PRECISIONS),
+        "compute_precision" => Kind::Choice(ARITHMETIC),
         "weights" => Kind::Choice(PLACES),
         "recompute" => Kind::Choice(RECOMPUTE),
         "rslora" | "shuffle" => Kind::Switch,
@@ -88,7 +90,7 @@ pub const DEMO_PRESET: &str = "demo";
 pub const USUAL_MAX_LENGTH: usize = crate::config::defaults::MAX_LENGTH;
 
 /// Fields that belong to the machine or the files, which presets leave alone.
-const KEPT_BY_PRESETS: [&str; 10] = [
+const KEPT_BY_PRESETS: [&str; 11] = [
     "model",
     "data",
     "eval_data",
@@ -96,6 +98,7 @@ const KEPT_BY_PRESETS: [&str; 10] = [
     "init_adapter",
     "device",
     "base_precision",
+    "compute_precision",
     "weights",
     "recompute",
     "memory_limit",

@@ -10,8 +10,8 @@ use burn::tensor::wgpu::{WgpuBackend, wgpu};
 use burn::tensor::{Device, DeviceKind};
 use serde::Serialize;
 
-use crate::config::BasePrecision;
-use crate::kernels::set_autotune;
+use crate::config::{BasePrecision, ComputePrecision};
+use crate::kernels::{Arithmetic, set_autotune};
 use crate::model::{LoadOptions, quant_format};
 
 /// What an adapter is, as its driver says.
@@ -141,6 +141,12 @@ pub enum DeviceError {
 
     #[error("There is no adapter {wanted:?}. There {}; choose one of them, or cpu.", describe_names(.names))]
     NotFound { wanted: String, names: Vec<String> },
+
+    #[error(
+        "{label} does not multiply 16-bit floats, so compute_precision cannot be f16. Choose f32 (--compute-precision \
+         f32); to save memory alone, --base-precision f16 works everywhere."
+    )]
+    NoF16 { label: String },
 
     #[error("{label} cannot be opened: {reason} Update its driver, or choose cpu.")]
     Open { label: String, reason: String },
@@ -321,6 +327,20 @@ impl Choice {
         self.adapter
             .as_ref()
             .map_or(u64::MAX, |adapter| adapter.max_binding_bytes.min(adapter.max_buffer_bytes))
+    }
+
+    /// In what the frozen linear layers multiply.
+    ///
+    /// # Errors
+    /// When this device cannot.
+    pub fn arithmetic(&self, wanted: ComputePrecision) -> Result<Arithmetic, DeviceError> {
+        match wanted {
+            ComputePrecision::F32 => Ok(Arithmetic::F32),
+            ComputePrecision::F16 if self.adapter.as_ref().is_some_and(|adapter| adapter.f16) => {
+                Ok(Arithmetic::F16)
+            }
+            ComputePrecision::F16 => Err(DeviceError::NoF16 { label: self.label.clone() }),
+        }
     }
 
     /// How a base model's weights are to lie on this device.

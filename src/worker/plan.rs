@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::device::Choice;
 use super::memory_limit::{MemoryLimit, memory_limit};
-use crate::config::{BasePrecision, Recompute, RunConfig, WeightPlace};
+use crate::config::{BasePrecision, ComputePrecision, Recompute, RunConfig, WeightPlace};
 use crate::data::pair::TokenizedPair;
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::model::config::ModelConfig;
@@ -25,6 +25,8 @@ pub struct Plan {
     /// Whether blocks are computed again on the way back: `auto` is decided.
     pub recompute: bool,
     pub base_precision: BasePrecision,
+    /// Why the device cannot compute as asked; `None` where it can.
+    pub unsupported: Option<String>,
     pub micro_batch_pairs: usize,
     pub max_length: usize,
     /// The largest training pass.
@@ -120,6 +122,7 @@ pub fn plan(
         weights: if now.streamed { WeightPlace::Stream } else { WeightPlace::Resident },
         recompute: now.recompute,
         base_precision: now.precision,
+        unsupported: choice.arithmetic(config.compute_precision).err().map(|e| e.to_string()),
         micro_batch_pairs: now.micro,
         max_length: now.length,
         tokens: size.tokens,
@@ -216,6 +219,7 @@ impl Run<'_> {
             adapter_parameters: self.adapter_parameters,
             rank: self.config.rank,
             on_host: self.on_host,
+            half: self.config.compute_precision == ComputePrecision::F16,
         };
         forecast(self.model, &input)
     }
@@ -317,6 +321,9 @@ pub fn bytes_text(bytes: u64) -> String {
 impl Plan {
     /// Why the run is refused, with what would help; `None` where it may start.
     pub fn refusal(&self) -> Option<String> {
+        if self.unsupported.is_some() {
+            return self.unsupported.clone();
+        }
         if self.fits != Some(false) {
             return None;
         }

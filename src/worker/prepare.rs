@@ -55,7 +55,7 @@ pub enum PrepareError {
     )]
     InitAdapter { path: PathBuf, field: &'static str, found: String, wanted: String },
     #[error("{refusal}")]
-    Memory { refusal: String },
+    Refused { refusal: String },
     #[error("cannot tell where {path} lies ({source}). Give its full path.")]
     Path { path: PathBuf, source: std::io::Error },
 }
@@ -114,7 +114,7 @@ pub fn prepare(
     let shape = read_shape(config)?;
     let plan = plan::plan(config, &shape, &train, &probe, &choice);
     if let Some(refusal) = plan.refusal() {
-        return Err(SessionError::input(PrepareError::Memory { refusal }));
+        return Err(SessionError::input(PrepareError::Refused { refusal }));
     }
     let streamed = plan.weights == WeightPlace::Stream;
     if streamed && config.weights == WeightPlace::Auto {
@@ -130,11 +130,12 @@ pub fn prepare(
             plan::bytes_text(plan.total)
         ));
     }
+    let arithmetic = choice.arithmetic(config.compute_precision).map_err(SessionError::input)?;
     let opened = choice.open().map_err(SessionError::failure)?;
     if choice.adapter.is_some() {
         // A GPU with a driver that computes wrong gradients trains a wrong model without a word.
         outside.enter("testing the GPU");
-        self_test::run(&opened, &choice.label).map_err(SessionError::failure)?;
+        self_test::run(&opened, &choice.label, arithmetic).map_err(SessionError::failure)?;
         if choice.adapter.as_ref().is_some_and(|adapter| adapter.kind != AdapterKind::Cpu) {
             // Drivers reset a GPU that works on one submission for seconds; a software adapter has nobody to do so.
             outside.enter("measuring the GPU");
@@ -146,6 +147,7 @@ pub fn prepare(
     }
     outside.enter("loading the model");
     let mut options = choice.load_options(config.base_precision);
+    options.arithmetic = arithmetic;
     options.recompute = plan.recompute;
     if streamed {
         options.stream = Some(folder::scratch_root().map_err(SessionError::failure)?);

@@ -6,7 +6,7 @@ use burn::tensor::Device;
 
 use crate::config::Target;
 use crate::data::pair::TokenizedPair;
-use crate::kernels::Activation;
+use crate::kernels::{Activation, Arithmetic};
 use crate::lora::{LoraAdapter, LoraConfig};
 use crate::loss::{Objective, PairLogps};
 use crate::model::config::{Architecture, ModelConfig, Rope};
@@ -17,14 +17,25 @@ use crate::model::{LoadOptions, Model, entry_weights, pair_scores, read};
 /// Largest difference of an adapter gradient, relative to the largest gradient of its matrix.
 pub const TOLERANCE: f32 = 1e-3;
 
+/// The same with products in f16: where f32 results differ in their last bit, factors may round to different neighbours
+/// (1/2048 apart).
+pub const HALF_TOLERANCE: f32 = 1e-2;
+
+fn tolerance(arithmetic: Arithmetic) -> f32 {
+    match arithmetic {
+        Arithmetic::F32 => TOLERANCE,
+        Arithmetic::F16 => HALF_TOLERANCE,
+    }
+}
+
 /// Why a device was refused.
 #[derive(Debug, thiserror::Error)]
 pub enum SelfTestError {
     #[error(
-        "{device} computes wrong gradients ({site}: off by {error:.1e}, {TOLERANCE:.0e} is allowed). Its driver cannot \
+        "{device} computes wrong gradients ({site}: off by {error:.1e}, {allowed:.0e} is allowed). Its driver cannot \
          be trusted for training: update it, choose another adapter, or train on the CPU (--device cpu)."
     )]
-    Wrong { device: String, site: String, error: f32 },
+    Wrong { device: String, site: String, error: f32, allowed: f32 },
     #[error(
         "{device} failed the start-up test ({message}). Update its driver, choose another adapter, or train on \
          the CPU (--device cpu)."
@@ -121,8 +132,13 @@ fn pairs() -> Vec<TokenizedPair> {
 }
 
 /// Adapter gradients of one DPOP step with the penalty on, site by site.
-fn gradients(config: &ModelConfig, device: &Device) -> anyhow::Result<(LoraAdapter, Vec<f32>)> {
-    let model = Model::random(config.clone(), device, LoadOptions::default(), 7, 0.08)?;
+fn gradients(
+    config: &ModelConfig,
+    device: &Device,
+    arithmetic: Arithmetic,
+) -> anyhow::Result<(LoraAdapter, Vec<f32>)> {
+    let options = LoadOptions { arithmetic, ..LoadOptions::default() };
+    let model = Model::random(config.clone(), device, options, 7, 0.08)?;
     let lora = LoraConfig {
         rank: 4,
         alpha: 8.0,
@@ -135,7 +151,9 @@ fn gradients(config: &ModelConfig, device: &Device) -> anyhow::Result<(LoraAdapt
         // B must not be zero, or the gradients by A are.
         *value += ((i * 7919) % 101) as f32 * 1e-3 - 0.05;
     }
-    let packed = PackedBatch::new(&pairs());
+    // Few rows would be multiplied in f32.
+    let repeats = if arithmetic == Arithmetic::F16 { 4 } else { 1 };
+    let packed = PackedBatch::new(&vec![pairs(); repeats].concat());
     let batch = model.upload(&packed);
     let updates = adapter.upload(model.config.num_layers, device, None);
     let (logps, saved) = model.forward(&batch, &updates)?;
@@ -184,26 +202,38 @@ fn worst_difference(adapter: &LoraAdapter, got: &[f32], want: &[f32]) -> (f32, S
     worst
 }
 
-/// Compares `device` with the CPU.
+/// Compares `device` with the CPU: in f32, and in f16 where a run asks for that.
 ///
 /// # Errors
-/// When a gradient differs by more than [`TOLERANCE`], or the device fails.
-pub fn run(device: &Device, name: &str) -> Result<(), SelfTestError> {
-    configs().iter().try_for_each(|config| compare(config, device, name))
+/// When a gradient differs by more than [`TOLERANCE`] (f16: [`HALF_TOLERANCE`]), or the device fails.
+pub fn run(device: &Device, name: &str, arithmetic: Arithmetic) -> Result<(), SelfTestError> {
+    configs().iter().try_for_each(|config| compare(config, device, name, Arithmetic::F32))?;
+    match arithmetic {
+        Arithmetic::F32 => Ok(()),
+        Arithmetic::F16 => compare(&qwen(), device, name, arithmetic),
+    }
 }
 
-fn compare(config: &ModelConfig, device: &Device, name: &str) -> Result<(), SelfTestError> {
+fn compare(
+    config: &ModelConfig,
+    device: &Device,
+    name: &str,
+    arithmetic: Arithmetic,
+) -> Result<(), SelfTestError> {
     let failed = |message: String| SelfTestError::Failed { device: name.to_owned(), message };
     // A driver that cannot run a kernel makes burn panic; that must not end the worker without a sentence.
-    let attempt =
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| gradients(config, device)));
+    let attempt = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        gradients(config, device, arithmetic)
+    }));
     let (adapter, got) = attempt
         .map_err(|_| failed("a kernel could not run".to_owned()))?
         .map_err(|e| failed(e.to_string()))?;
-    let (_, want) = gradients(config, &Device::flex()).map_err(|e| failed(e.to_string()))?;
+    let (_, want) =
+        gradients(config, &Device::flex(), arithmetic).map_err(|e| failed(e.to_string()))?;
     let (error, site) = worst_difference(&adapter, &got, &want);
-    if error > TOLERANCE {
-        return Err(SelfTestError::Wrong { device: name.to_owned(), site, error });
+    let allowed = tolerance(arithmetic);
+    if error > allowed {
+        return Err(SelfTestError::Wrong { device: name.to_owned(), site, error, allowed });
     }
     Ok(())
 }
@@ -214,12 +244,12 @@ mod tests {
 
     #[test]
     fn the_cpu_passes_and_every_gradient_counts() {
-        run(&Device::flex(), "CPU").unwrap();
+        run(&Device::flex(), "CPU", Arithmetic::F16).unwrap();
         configs().iter().for_each(every_gradient_counts);
     }
 
     fn every_gradient_counts(config: &ModelConfig) {
-        let (adapter, grads) = gradients(config, &Device::flex()).unwrap();
+        let (adapter, grads) = gradients(config, &Device::flex(), Arithmetic::F32).unwrap();
         for site in &adapter.sites {
             let mut wrong = grads.clone();
             wrong[site.offset] += 1.0 + wrong[site.offset].abs() * 10.0;

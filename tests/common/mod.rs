@@ -3,8 +3,8 @@
 
 use burn::tensor::Device;
 use dpop_studio::config::{
-    BasePrecision, Budget, EvalSource, ObjectiveKind, Recompute, RunConfig, Schedule, Target,
-    WeightPlace,
+    BasePrecision, Budget, ComputePrecision, EvalSource, ObjectiveKind, Recompute, RunConfig,
+    Schedule, Target, WeightPlace,
 };
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::train::event::Event;
@@ -14,9 +14,24 @@ use dpop_studio::train::{Control, Observer};
 /// The adapter that GPU tests run on: `DPOP_TEST_DEVICE` (a device name as on the command line), else a software
 /// Vulkan adapter, else any. Says so when there is none.
 pub fn gpu() -> Option<Device> {
+    adapter().map(|(device, _)| device)
+}
+
+/// [`gpu`], where it computes in f16.
+pub fn gpu_with_f16() -> Option<Device> {
+    let (device, has_f16) = adapter()?;
+    if !has_f16 {
+        eprintln!("SKIPPED the GPU part: this adapter has no f16");
+    }
+    has_f16.then_some(device)
+}
+
+fn adapter() -> Option<(Device, bool)> {
     let spec = std::env::var("DPOP_TEST_DEVICE").unwrap_or_else(|_| "wgpu:llvmpipe".to_owned());
-    match dpop_studio::worker::device::choose(&spec).and_then(|choice| choice.open()) {
-        Ok(device) => Some(device),
+    let opened = dpop_studio::worker::device::choose(&spec)
+        .and_then(|choice| Ok((choice.open()?, choice.adapter.is_some_and(|adapter| adapter.f16))));
+    match opened {
+        Ok(opened) => Some(opened),
         Err(e) => {
             eprintln!("SKIPPED the GPU part: {e}");
             None
@@ -65,6 +80,7 @@ pub fn config(model: &std::path::Path) -> RunConfig {
         sample_tokens: 64,
         device: "cpu".to_owned(),
         base_precision: BasePrecision::F32,
+        compute_precision: ComputePrecision::F32,
         weights: WeightPlace::Resident,
         recompute: Recompute::Off,
         memory_limit: None,

@@ -3,6 +3,7 @@
 mod attention;
 mod elementwise;
 mod gated;
+mod half;
 mod head;
 mod matmul;
 mod quantised;
@@ -13,7 +14,7 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, TensorData};
 use burn_flex::FlexTensor;
 
-use super::{Activation, AttentionSpec, DecoderOps, QuantSpec};
+use super::{Activation, Arithmetic, AttentionSpec, DecoderOps, QuantSpec};
 
 /// A contiguous tensor's values.
 struct Floats(FlexTensor);
@@ -204,13 +205,29 @@ impl DecoderOps for Flex {
         (tensor(logps, [targets.len()]), logits)
     }
 
+    fn half_mm(x: FloatTensor<Self>, w: FloatTensor<Self>, tb: bool) -> FloatTensor<Self> {
+        let (x, w) = (Floats::new(x), Floats::new(w));
+        let dims = matmul::Dims::of(x.dims(), w.dims(), false, tb);
+        let (x, w) = (half::scaled_rows(x.get(), dims.k), half::rounded(w.get()));
+        let mut out = vec![0.0; dims.m * dims.n];
+        matmul::gemm(&mut out, &x, &w, dims, 1.0, false);
+        tensor(out, [dims.m, dims.n])
+    }
+
     fn quantised_mm(
         x: FloatTensor<Self>,
         codes: IntTensor<Self>,
         scales: IntTensor<Self>,
         spec: QuantSpec,
         transposed: bool,
+        arithmetic: Arithmetic,
     ) -> FloatTensor<Self> {
+        if arithmetic == Arithmetic::F16 {
+            let words = quantised::Words { codes: words(&codes), scales: words(&scales), spec };
+            let all: Vec<i32> = (0..spec.rows as i32).collect();
+            let w = tensor(quantised::rows(words, &all), [spec.rows, spec.cols]);
+            return Self::half_mm(x, w, !transposed);
+        }
         let x = Floats::new(x);
         let n = x.dims().0;
         let words = quantised::Words { codes: words(&codes), scales: words(&scales), spec };

@@ -60,7 +60,14 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
                 .on_hover_text(&memory.parts);
             }
             field_row(ui, &mut state.form, "model", enabled);
-            for name in ["init_adapter", "base_precision", "weights", "recompute", "memory_limit"] {
+            for name in [
+                "init_adapter",
+                "base_precision",
+                "compute_precision",
+                "weights",
+                "recompute",
+                "memory_limit",
+            ] {
                 field_row(ui, &mut state.form, name, enabled);
             }
         },

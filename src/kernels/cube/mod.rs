@@ -1,40 +1,30 @@
 //! WGSL form of the decoder operations, on burn's wgpu backend.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+mod products;
 
 use burn::backend::ops::FloatTensorOps;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::KernelId;
 use cubecl::server::KernelArguments;
 use cubecl::{CubeCount, CubeDim};
 
+pub use self::products::{DECODED_PANEL, set_autotune};
+use self::products::{decoded_product, half, half_product, in_rows, paced_product, stored_half};
 use super::pace::{self, Work};
 use super::shader::{self, ByHead, Shader, Tiles, WORKGROUP};
-use super::{Activation, AttentionSpec, DecoderOps, QuantSpec};
+use super::{Activation, Arithmetic, AttentionSpec, DecoderOps, QuantSpec};
 use crate::quant::QuantFormat;
-
-/// Bytes of a panel of decoded weights: below every adapter's binding limit, and few panels a matrix.
-pub const DECODED_PANEL: usize = 64 << 20;
 
 /// Rows and columns of the output that a workgroup of the quantised products computes.
 const QUANT_TILE: usize = 64;
 
 /// Workgroups along one dimension of a grid; WebGPU's limit.
 const GRID: usize = 65_535;
-
-static AUTOTUNE: AtomicBool = AtomicBool::new(true);
-
-/// Whether matrix products pick their kernel by measuring. Worth it on a GPU; on a software adapter it costs
-/// seconds a shape.
-pub fn set_autotune(on: bool) {
-    AUTOTUNE.store(on, Ordering::Relaxed);
-}
 
 struct Source(Shader);
 
@@ -62,9 +52,13 @@ fn dims(tensor: &CubeTensor) -> (usize, usize) {
 }
 
 fn new_like<const D: usize>(like: &CubeTensor, shape: [usize; D]) -> CubeTensor {
+    new_of(like, shape, DType::F32)
+}
+
+fn new_of<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
     let shape = Shape::new(shape);
-    let buffer = like.client.empty(shape.num_elements() * DType::F32.size());
-    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, buffer, DType::F32)
+    let buffer = like.client.empty(shape.num_elements() * dtype.size());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, buffer, dtype)
 }
 
 /// Runs `shader` with `groups` workgroups on the given buffers, then the integers of `info`.
@@ -86,93 +80,6 @@ fn launch(shader: Shader, groups: usize, buffers: &[&CubeTensor], info: &[u32]) 
 /// Workgroups for one thread an element.
 fn per_element(count: usize) -> usize {
     count.div_ceil(WORKGROUP as usize)
-}
-
-fn product(a: CubeTensor, b: CubeTensor) -> CubeTensor {
-    if AUTOTUNE.load(Ordering::Relaxed) {
-        return CubeBackend::float_matmul(a, b);
-    }
-    let dtype = a.dtype;
-    match matmul(a.clone(), b.clone(), None, MatmulStrategy::Cube, dtype) {
-        Ok(out) => out,
-        Err(_) => CubeBackend::float_matmul(a, b),
-    }
-}
-
-fn transposed(tensor: CubeTensor, transpose: bool) -> CubeTensor {
-    if transpose { CubeBackend::float_transpose(tensor) } else { tensor }
-}
-
-/// `op(a) op(b)`, in as many pieces of `a`'s rows as a short submission needs.
-fn paced_product(a: CubeTensor, b: CubeTensor, ta: bool, tb: bool) -> CubeTensor {
-    let (k, m) = if tb { (dims(&b).1, dims(&b).0) } else { dims(&b) };
-    let row = 2 * (k * m) as u64;
-    if ta {
-        pace::count(&a, Work::Product, row * dims(&a).1 as u64);
-        return product(transposed(a, ta), transposed(b, tb));
-    }
-    in_rows(a, Work::Product, row, |a| product(a, transposed(b.clone(), tb)))
-}
-
-/// `x W^T`, or `x W` where `transposed`, with panels of W decoded to f32: for many rows of x, where a decoded value serves
-/// often and burn's products are faster than those that decode on the way.
-fn decoded_product(
-    x: CubeTensor,
-    codes: CubeTensor,
-    scales: CubeTensor,
-    spec: QuantSpec,
-    transposed: bool,
-) -> CubeTensor {
-    let n = dims(&x).0;
-    let at_once = (DECODED_PANEL / (DType::F32.size() * spec.cols).max(1)).clamp(1, spec.rows);
-    let mut parts = Vec::new();
-    for first in (0..spec.rows).step_by(at_once) {
-        let rows = first..spec.rows.min(first + at_once);
-        let ids: Vec<i32> = (rows.start as i32..rows.end as i32).collect();
-        let buffer = x.client.create_from_slice(bytemuck::cast_slice(&ids));
-        let shape = Shape::new([ids.len()]);
-        let (client, device) = (x.client.clone(), x.device.clone());
-        let ids = CubeTensor::new_contiguous(client, device, shape, buffer, DType::I32);
-        let w = CubeBackend::quantised_rows(codes.clone(), scales.clone(), ids, spec);
-        if transposed {
-            let x = burn_cubecl::kernel::slice(x.clone(), &[0..n, rows]);
-            let part = paced_product(into_contiguous(x), w, false, false);
-            parts = match parts.pop() {
-                Some(sum) => vec![CubeBackend::float_add(sum, part)],
-                None => vec![part],
-            };
-        } else {
-            parts.push(paced_product(x.clone(), w, false, true));
-        }
-    }
-    match parts.len() {
-        1 => parts.remove(0),
-        _ => CubeBackend::float_cat(parts, 1),
-    }
-}
-
-/// `compute` over pieces of `x`'s rows, each counted.
-fn in_rows(
-    x: CubeTensor,
-    work: Work,
-    operations_a_row: u64,
-    compute: impl Fn(CubeTensor) -> CubeTensor,
-) -> CubeTensor {
-    let (rows, width) = dims(&x);
-    let at_once = pace::at_once(work, rows, operations_a_row);
-    let part = |x: CubeTensor, rows: usize| {
-        pace::count(&x, work, rows as u64 * operations_a_row);
-        compute(x)
-    };
-    if at_once >= rows {
-        return part(x, rows);
-    }
-    let parts = (0..rows).step_by(at_once).map(|first| {
-        let range = first..rows.min(first + at_once);
-        let count = range.len();
-        part(into_contiguous(burn_cubecl::kernel::slice(x.clone(), &[range, 0..width])), count)
-    });
-    CubeBackend::float_cat(parts.collect(), 0)
 }
 
 fn by_head(shaders: ByHead, tiles: &Tiles) -> Shader {
@@ -401,15 +308,25 @@ impl DecoderOps for CubeBackend {
         (Self::float_reshape(into_contiguous(logps), Shape::new([rows])), logits)
     }
 
+    fn half_mm(x: FloatTensor<Self>, w: FloatTensor<Self>, tb: bool) -> FloatTensor<Self> {
+        half_product(x, &half(w), tb)
+    }
+
     fn quantised_mm(
         x: FloatTensor<Self>,
         codes: IntTensor<Self>,
         scales: IntTensor<Self>,
         spec: QuantSpec,
         transposed: bool,
+        arithmetic: Arithmetic,
     ) -> FloatTensor<Self> {
+        if arithmetic == Arithmetic::F16
+            && let Some(w) = stored_half(&codes, spec)
+        {
+            return half_product(x, &w, !transposed);
+        }
         if dims(&x).0 > QUANT_TILE {
-            return decoded_product(x, codes, scales, spec, transposed);
+            return decoded_product(x, codes, scales, spec, transposed, arithmetic);
         }
         let (shader, width) = if transposed {
             (shader::QUANTISED_MATMUL_TRANSPOSED, spec.cols)
