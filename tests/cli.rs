@@ -247,6 +247,11 @@ fn logprobs_writes_one_line_a_pair() {
     let written = logprobs(&["--output", file.to_str().unwrap()]);
     assert_eq!((written.code, written.stdout.as_str()), (Some(0), ""), "{}", written.stderr);
     assert_eq!(fs::read_to_string(file).unwrap(), ran.stdout);
+    // Where it cannot be written, the cause is told once.
+    let nowhere = root.path().join("none/out.jsonl");
+    let refused = logprobs(&["--output", nowhere.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(1));
+    assert_eq!(refused.stderr.matches("os error").count(), 1, "{}", refused.stderr);
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! `UPDATE_README=1 cargo test --test model_table` writes the table anew.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -66,14 +67,69 @@ fn need(config: &ModelConfig, format: QuantFormat, streamed: bool, recompute: bo
     format!("{:.1}", total / f64::from(1 << 30))
 }
 
+/// What a model's architecture switches on, each of which a fixture must show to be torch's.
+fn switches(folder: &Path) -> BTreeSet<String> {
+    let config = ModelConfig::read(folder).unwrap();
+    let json = std::fs::read(folder.join("config.json")).unwrap();
+    let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    let rope = [&json["rope_parameters"], &json["rope_scaling"]].into_iter().find_map(|rope| {
+        ["rope_type", "type"].into_iter().find_map(|key| rope[key].as_str().map(str::to_owned))
+    });
+    let switches = [
+        (config.architecture.class_name(), true),
+        ("bias on q, k, v", config.qkv_bias),
+        ("bias on o", config.o_bias),
+        ("bias in the MLP", config.mlp_bias),
+        ("norms of heads", config.qk_norm),
+        ("grouped queries", config.num_kv_heads < config.num_heads),
+        ("a key head for each query head", config.num_kv_heads == config.num_heads),
+        ("tied", config.tie_word_embeddings),
+        ("untied", !config.tie_word_embeddings),
+        ("window", config.sliding_window.iter().any(Option::is_some)),
+        ("capped scores", config.attention_softcap.is_some()),
+        ("capped logits", config.logit_softcap.is_some()),
+    ];
+    let on = switches.into_iter().filter(|(_, on)| *on).map(|(name, _)| name.to_owned());
+    on.chain([format!("rope {}", rope.as_deref().unwrap_or("default"))]).collect()
+}
+
+/// Fixtures of `tests/model_parity.rs` that together have all of a model's switches, those that show most first.
+fn covering(model: &BTreeSet<String>) -> Vec<String> {
+    let mut fixtures: Vec<_> = std::fs::read_dir(common::fixture("models"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.join("expected.safetensors").is_file())
+        .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), switches(&path)))
+        .collect();
+    fixtures.sort();
+    let architecture = model.iter().find(|switch| switch.ends_with("ForCausalLM")).unwrap();
+    let mut open = model.clone();
+    let mut chosen = Vec::new();
+    while !open.is_empty() {
+        // One of the same architecture before any other.
+        let shows = |switches: &BTreeSet<String>| {
+            let same = switches.contains(architecture);
+            let missing = open.contains(architecture) && !same;
+            (!missing, open.intersection(switches).count(), same)
+        };
+        let best = fixtures.iter().rev().max_by_key(|(_, switches)| shows(switches)).unwrap();
+        assert!(best.1.intersection(&open).count() > 0, "no fixture shows {open:?}");
+        open = open.difference(&best.1).cloned().collect();
+        chosen.push(best.0.clone());
+    }
+    chosen
+}
+
 fn table() -> String {
     let mut text = String::from(
-        "| model | weights as published | bf16 | int8 | nf4 | nf4, recomputed | nf4, recomputed, streamed |\n\
-         |---|---|---|---|---|---|---|\n",
+        "| model | weights as published | bf16 | int8 | nf4 | nf4, recomputed | nf4, recomputed, streamed | status | test |\n\
+         |---|---|---|---|---|---|---|---|---|\n",
     );
     for (folder, name, published) in MODELS {
         let folder = common::fixture(&format!("configs/{folder}"));
         let config = ModelConfig::read(&folder).unwrap();
+        let fixtures: Vec<_> =
+            covering(&switches(&folder)).iter().map(|name| format!("`{name}`")).collect();
         let cells = [
             (QuantFormat::Bf16, false, false),
             (QuantFormat::Int8, false, false),
@@ -82,7 +138,8 @@ fn table() -> String {
             (QuantFormat::Nf4, true, true),
         ]
         .map(|(format, streamed, recompute)| need(&config, format, streamed, recompute));
-        writeln!(text, "| {name} | {published} | {} |", cells.join(" | ")).unwrap();
+        let (cells, fixtures) = (cells.join(" | "), fixtures.join(", "));
+        writeln!(text, "| {name} | {published} | {cells} | a block trains | {fixtures} |").unwrap();
     }
     text
 }

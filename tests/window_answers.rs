@@ -4,7 +4,7 @@ mod program;
 mod recorded;
 mod window;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use dpop_studio::ui::state::{Loaded, Place};
 use eframe::egui::{Key, Theme};
@@ -23,9 +23,19 @@ fn past(size: [f32; 2], theme: Theme) -> Bench {
 
 /// The window with the answers of a run that `prepare` makes.
 fn answers_of(size: [f32; 2], theme: Theme, prepare: impl FnOnce(&Path)) -> Bench {
+    answers_by(env!("CARGO_BIN_EXE_dpop-studio").into(), size, theme, prepare)
+}
+
+/// The same with `program` for work in processes of its own.
+fn answers_by(
+    program: PathBuf,
+    size: [f32; 2],
+    theme: Theme,
+    prepare: impl FnOnce(&Path),
+) -> Bench {
     let run = "2026-11-23T10-15-00-pairs_train";
     let mut bench = open_with(size, theme, Vec::new(), |folders| {
-        folders.program = env!("CARGO_BIN_EXE_dpop-studio").into();
+        folders.program = program;
         prepare(&folders.runs.join(run));
     });
     bench.get_by_label("Runs").click();
@@ -147,6 +157,31 @@ fn a_finished_run_answers_a_prompt_of_ones_own() {
     bench.get_by_label("After 40 steps");
     picture(&mut bench, "answers-asked-dark");
     assert_eq!(bench.unnamed_widgets(), Vec::<String>::new());
+}
+
+/// The program here is one that never answers.
+#[cfg(unix)]
+#[test]
+fn answers_that_nobody_wants_any_more_are_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let slow = folder.path().join("slow");
+    // Written by another process: a file that this one had open for writing may not be run while a sibling test forks.
+    let script = r#"printf '#!/bin/sh\nexec sleep 600\n' > "$0" && chmod +x "$0""#;
+    let made = std::process::Command::new("sh").args(["-c", script]).arg(&slow).status().unwrap();
+    assert!(made.success());
+    let mut bench = answers_by(slow, USUAL, Theme::Light, |run| {
+        recorded::write(run);
+        recorded::write_probe(run);
+    });
+    ask(&mut bench, "How many?");
+    assert!(matches!(bench.state_mut().state().inspect.asked, Loaded::Loading));
+    picture(&mut bench, "answers-asking-light");
+    bench.get_by_label("Stop").click();
+    // The ended process is heard of, and not shown.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    bench.run_steps(5);
+    assert!(matches!(bench.state_mut().state().inspect.asked, Loaded::Nothing));
+    assert!(bench.query_by_label("Stop").is_none());
 }
 
 #[test]

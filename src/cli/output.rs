@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use crate::config::Complaint;
 use crate::run::durable::FileError;
-use crate::worker::session::SessionError;
+use crate::worker::session::{SessionError, in_words};
 
 /// An error with its exit code; printed as `error: ...` on stderr.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub enum CliError {
 
 impl CliError {
     pub fn input(error: impl Into<anyhow::Error>) -> CliError {
-        CliError::Input(vec![format!("{:#}", error.into())])
+        CliError::Input(vec![in_words(&error.into())])
     }
 
     /// Options that cannot be used, one line each.
@@ -31,7 +31,7 @@ impl CliError {
     }
 
     pub fn failure(error: impl Into<anyhow::Error>) -> CliError {
-        CliError::Failure(format!("{:#}", error.into()))
+        CliError::Failure(in_words(&error.into()))
     }
 
     /// Tells on stderr and answers the exit code.

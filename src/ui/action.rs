@@ -37,6 +37,8 @@ pub enum Action {
         run: PathBuf,
         prompt: String,
     },
+    /// Its answers are not wanted any more.
+    StopAsking,
     ResumeRun(PathBuf),
     AskDelete(PathBuf),
     Delete(PathBuf),

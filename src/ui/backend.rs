@@ -1,21 +1,22 @@
 //! Everything the window takes from the layers below, in the window's own shapes and with errors as sentences.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
 
 use crate::config::WeightPlace;
 use crate::data::analysis::DiffKind;
 use crate::data::inspect::{self as inspection, InspectReport, TokenReport};
+use crate::insight::forecast::Forecast;
 use crate::model::checkpoint::ModelSummary as Summary;
 use crate::model::generate::Finish;
 use crate::report::notes::notes;
 use crate::report::{self, Skip};
 use crate::run::folder::{self, RunStatus, RunSummary};
 use crate::train::event::{Command, Event, REFERENCE, SampleText};
-use crate::worker::client::{self, WorkerHandle};
+use crate::worker::client::WorkerHandle;
 use crate::worker::plan::{Plan, bytes_text};
 use crate::worker::writer::{Texts, Written};
 
@@ -294,13 +295,21 @@ pub fn new_run_folder(root: &Path, data: &Path) -> Result<PathBuf, String> {
     folder::new_run_path(root, data).map_err(|error| error.to_string())
 }
 
-/// Asks this program, in a process of its own (it starts graphics drivers), what a run with these options would need.
-/// `None` where it cannot say: the cards tell what is wrong with model, data and fields.
-pub fn plan(program: &Path, options: &[OsString]) -> Option<MemoryLine> {
-    let mut command = std::process::Command::new(program);
-    command.arg("plan").args(options).arg("--json").stdin(std::process::Stdio::null());
-    let output = command.output().ok().filter(|output| output.status.success())?;
-    let plan: Plan = serde_json::from_slice(&output.stdout).ok()?;
+/// The forecast that `inspect --forecast --json` printed.
+pub fn forecast(said: &[u8]) -> Result<Forecast, String> {
+    #[derive(Deserialize)]
+    struct Printed {
+        forecast: Forecast,
+    }
+    let printed: Result<Printed, _> = serde_json::from_slice(said);
+    printed
+        .map(|printed| printed.forecast)
+        .map_err(|error| format!("The forecast cannot be read: {error}."))
+}
+
+/// What `plan --json` printed, in a line.
+pub fn memory_line(said: &[u8]) -> Option<MemoryLine> {
+    let plan: Plan = serde_json::from_slice(said).ok()?;
     let parts = plan.forecast;
     let rows = [
         ("weights", parts.weights),
@@ -325,36 +334,17 @@ pub fn plan(program: &Path, options: &[OsString]) -> Option<MemoryLine> {
     })
 }
 
-/// New tokens of an answer to a person's own prompt at most.
-const ANSWER_TOKENS: &str = "256";
-
-/// Lets the base model and every arm of a run answer a person's own prompt, in a process of its own.
-pub fn ask(program: &Path, run: &Path, prompt: &str) -> Result<Asked, String> {
-    let mut command = client::command(program);
-    command.args(["generate", "--json", "--max-new-tokens", ANSWER_TOKENS, "--prompt-file", "-"]);
-    let unable = |error| format!("the model cannot be asked: {error}.");
-    let mut child = command.arg("--run").arg(run).spawn().map_err(unable)?;
-    if let Some(mut stdin) = child.stdin.take() {
-        // A newline at the end does not count. A child that ended early says why on its stderr.
-        let _ = stdin.write_all(format!("{prompt}\n").as_bytes());
-    }
-    let output = child.wait_with_output().map_err(unable)?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        let errors: Vec<&str> =
-            said.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
-        let unknown = "the model was asked and did not answer; it may have run out of memory.";
-        return Err(if errors.is_empty() { unknown.to_owned() } else { errors.join("\n") });
-    }
-    let told: Texts = serde_json::from_slice(&output.stdout)
-        .map_err(|error| format!("the answer cannot be read: {error}."))?;
+/// What `generate --json` printed in answer to a person's own prompt.
+pub fn answers(said: &[u8], prompt: String) -> Result<Asked, String> {
+    let told: Texts = serde_json::from_slice(said)
+        .map_err(|error| format!("The answer cannot be read: {error}."))?;
     let text = |written: Written| {
         let ended = written.finish == Finish::End;
         (written.arm, SampleText { text: written.text, ended })
     };
     let mut arms: BTreeMap<String, SampleText> = told.texts.into_iter().map(text).collect();
     Ok(Asked {
-        prompt: prompt.to_owned(),
+        prompt,
         step: told.step.unwrap_or_default(),
         reference: arms.remove(REFERENCE),
         arms,

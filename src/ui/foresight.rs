@@ -1,20 +1,10 @@
 //! The forecast before training, as the Data view asks for it and narrows the pairs down by it.
 
-use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
-use std::path::Path;
-use std::process::{Child, ChildStderr, Command, Stdio};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
-
-use serde::Deserialize;
-
 use crate::data::analysis::Duplicate;
 use crate::insight::Histogram;
 use crate::insight::forecast::{Filter, Forecast, PairForecast};
 use crate::report::format;
 
-use super::jobs::{Mailbox, Message};
 use super::state::Loaded;
 use super::summaries::PreviewPair;
 
@@ -180,106 +170,6 @@ pub fn oddity(pair: &PairForecast, repeated: Option<&Duplicate>) -> Option<Strin
         Some(duplicate) => Some(format!("repeats row {}", duplicate.of)),
         None => pair.looks_swapped().then(|| "looks swapped".to_owned()),
     }
-}
-
-/// The forecast being made by this program in a process of its own: it opens the device. Dropping it ends the process.
-pub struct Scoring(Arc<Mutex<Held>>);
-
-#[derive(Default)]
-struct Held {
-    child: Option<Child>,
-    /// Nobody waits for it any more.
-    dropped: bool,
-}
-
-/// What the process prints.
-#[derive(Deserialize)]
-struct Printed {
-    forecast: Forecast,
-}
-
-impl Scoring {
-    /// `options` as those of `inspect`, without the wish for JSON. The result comes as [`Message::Scored`].
-    pub fn start(program: &Path, options: Vec<OsString>, ticket: u64, mailbox: Mailbox) -> Scoring {
-        let held = Arc::new(Mutex::new(Held::default()));
-        let mut command = Command::new(program);
-        command.arg("inspect").args(options).args(["--forecast", "--json"]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let own = Arc::clone(&held);
-        thread::spawn(move || {
-            let result = run(command, &own, ticket, &mailbox);
-            mailbox.send(Message::Scored { ticket, result: result.map(Box::new) });
-        });
-        Scoring(held)
-    }
-}
-
-impl Drop for Scoring {
-    fn drop(&mut self) {
-        let mut held = locked(&self.0);
-        held.dropped = true;
-        if let Some(child) = &mut held.child {
-            // It may have ended by itself.
-            let _ = child.kill();
-        }
-    }
-}
-
-fn locked(held: &Mutex<Held>) -> MutexGuard<'_, Held> {
-    held.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn run(
-    mut command: Command,
-    held: &Mutex<Held>,
-    ticket: u64,
-    mailbox: &Mailbox,
-) -> Result<Forecast, String> {
-    let mut child =
-        command.spawn().map_err(|error| format!("The forecast could not be started: {error}."))?;
-    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
-    {
-        let mut held = locked(held);
-        if held.dropped {
-            let _ = child.kill();
-        }
-        held.child = Some(child);
-    }
-    let (teller, mut words) = (mailbox.clone(), Vec::new());
-    let listener = stderr.map(|stderr| thread::spawn(move || listen(stderr, ticket, &teller)));
-    if let Some(mut stdout) = stdout {
-        // A process that was killed leaves a part; the status below tells.
-        let _ = stdout.read_to_end(&mut words);
-    }
-    let errors = listener.and_then(|listener| listener.join().ok()).unwrap_or_default();
-    let status = match locked(held).child.as_mut().map(Child::wait) {
-        Some(Ok(status)) => status,
-        _ => return Err("The forecast ended in a way that could not be followed.".to_owned()),
-    };
-    if !status.success() {
-        return Err(if errors.is_empty() {
-            format!("The forecast ended: {status}.")
-        } else {
-            errors
-        });
-    }
-    let printed: Result<Printed, _> = serde_json::from_slice(&words);
-    printed.map(|printed| printed.forecast).map_err(|error| error.to_string())
-}
-
-/// Passes progress on; answers what was said of errors.
-fn listen(stderr: ChildStderr, ticket: u64, mailbox: &Mailbox) -> String {
-    let mut errors = Vec::new();
-    for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-        match line.strip_prefix("error: ") {
-            Some(error) => errors.push(error.to_owned()),
-            None if line.ends_with("scored") => {
-                mailbox.send(Message::Scoring { ticket, progress: line });
-            }
-            None => {}
-        }
-    }
-    errors.join("\n")
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! Work off the window's thread, and the mailbox its results come back through.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::thread;
@@ -10,11 +10,16 @@ use eframe::egui::Context;
 
 use super::backend;
 use super::demo::{self, Demo};
+use super::errand::Errand;
 use super::export::{Export, Parcel};
 use super::probe::{self, ProbeSource, ProbeView};
 use super::state::{Asked, Opened, Wanted};
 use super::summaries::{DataReport, MemoryLine, ModelSummary, PreviewPair, RunRow};
 use crate::insight::forecast::Forecast;
+use crate::worker::client;
+
+/// New tokens of an answer to a person's own prompt at most.
+const ANSWER_TOKENS: &str = "256";
 
 /// A result of background work.
 #[derive(Debug)]
@@ -122,8 +127,45 @@ impl Mailbox {
         self.spawn(move || Message::Model { ticket, result: backend::model_summary(&folder) });
     }
 
-    pub fn plan(&self, ticket: u64, program: PathBuf, options: Vec<OsString>) {
-        self.spawn(move || Message::Plan { ticket, line: backend::plan(&program, &options) });
+    /// What a run with these options would need. Without an answer the cards tell what is wrong with model, data and
+    /// fields.
+    pub fn plan(&self, ticket: u64, program: &Path, options: &[OsString]) -> Errand {
+        let mut command = client::command(program);
+        command.arg("plan").args(options).arg("--json");
+        let mailbox = self.clone();
+        Errand::start(command, String::new(), drop, move |said| {
+            let line = said.ok().and_then(|said| backend::memory_line(&said));
+            mailbox.send(Message::Plan { ticket, line });
+        })
+    }
+
+    /// The forecast before training, of pairs and model that `options` name as `inspect` takes them.
+    pub fn forecast(&self, ticket: u64, program: &Path, options: &[OsString]) -> Errand {
+        let mut command = client::command(program);
+        command.arg("inspect").args(options).args(["--forecast", "--json"]);
+        let (mailbox, teller) = (self.clone(), self.clone());
+        let progress = move |line: String| {
+            if line.ends_with("scored") {
+                teller.send(Message::Scoring { ticket, progress: line });
+            }
+        };
+        Errand::start(command, String::new(), progress, move |said| {
+            let result = said.and_then(|said| backend::forecast(&said)).map(Box::new);
+            mailbox.send(Message::Scored { ticket, result });
+        })
+    }
+
+    /// Lets the base model and every arm of a run answer a person's own prompt.
+    pub fn ask(&self, ticket: u64, program: &Path, run: &Path, prompt: String) -> Errand {
+        let mut command = client::command(program);
+        command.args(["generate", "--json", "--max-new-tokens", ANSWER_TOKENS]);
+        command.args(["--prompt-file", "-"]).arg("--run").arg(run);
+        let mailbox = self.clone();
+        // A newline at the end does not count.
+        Errand::start(command, format!("{prompt}\n"), drop, move |said| {
+            let result = said.and_then(|said| backend::answers(&said, prompt));
+            mailbox.send(Message::Asked { ticket, result });
+        })
     }
 
     pub fn list_runs(&self, root: PathBuf) {
@@ -168,13 +210,6 @@ impl Mailbox {
         self.spawn(move || Message::Pair {
             row,
             result: backend::pair(&data, model.as_deref(), row),
-        });
-    }
-
-    pub fn ask(&self, ticket: u64, program: PathBuf, run: PathBuf, prompt: String) {
-        self.spawn(move || Message::Asked {
-            ticket,
-            result: backend::ask(&program, &run, &prompt),
         });
     }
 

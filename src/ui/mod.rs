@@ -11,6 +11,7 @@ mod control_map;
 pub mod demo;
 mod dialogs;
 pub mod drop;
+mod errand;
 pub mod export;
 mod fields;
 pub mod foresight;

@@ -69,8 +69,21 @@ impl SessionError {
     /// The whole chain of causes in one text.
     pub fn message(&self) -> String {
         let (SessionError::Input(error) | SessionError::Failure(error)) = self;
-        format!("{error:#}")
+        in_words(error)
     }
+}
+
+/// An error and its causes in one text. Many errors tell their cause within their own sentence; it is not told again.
+pub fn in_words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for part in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = part;
+        } else if !text.contains(&part) {
+            text = format!("{text}: {part}");
+        }
+    }
+    text
 }
 
 /// The session's connections to the outside.

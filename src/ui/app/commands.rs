@@ -81,11 +81,13 @@ impl App {
             Action::Ask { run, prompt } => {
                 self.ask_ticket += 1;
                 self.state.inspect.asked = Loaded::Loading;
-                self.mailbox.ask(self.ask_ticket, self.folders.program.clone(), run, prompt);
+                let (ticket, program) = (self.ask_ticket, &self.folders.program);
+                self.asking = Some(self.mailbox.ask(ticket, program, &run, prompt));
             }
+            Action::StopAsking => self.stop_asking(),
             Action::Inspect { opened } => {
                 // An answer on its way is another run's.
-                self.ask_ticket += 1;
+                self.stop_asking();
                 let place = self.state.place;
                 self.state.inspect =
                     Inspection { opened, sort: self.state.inspect.sort, ..Inspection::default() };
@@ -220,6 +222,13 @@ impl App {
             Command::MoveOn => charts.shift_by_part(0.25, whole),
             _ => self.state.hover = cursor,
         }
+    }
+
+    /// Ends the answers that are being written; their last message comes too late.
+    fn stop_asking(&mut self) {
+        self.asking = None;
+        self.ask_ticket += 1;
+        self.state.inspect.asked = Loaded::Nothing;
     }
 
     pub(super) fn start(&mut self, ctx: &Context) {

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 
 use crate::config::field;
 use crate::insight::forecast::Forecast;
-use crate::ui::foresight::Scoring;
 use crate::ui::state::{Loaded, Place};
 
 use super::App;
@@ -26,8 +25,8 @@ impl App {
             }
         }
         self.forecast_ticket += 1;
-        let (ticket, mailbox) = (self.forecast_ticket, self.mailbox.clone());
-        self.scoring = Some(Scoring::start(&self.folders.program, options, ticket, mailbox));
+        let (ticket, program) = (self.forecast_ticket, &self.folders.program);
+        self.scoring = Some(self.mailbox.forecast(ticket, program, &options));
     }
 
     pub(super) fn scored(&mut self, result: Result<Forecast, String>) {

@@ -40,6 +40,7 @@ impl App {
                 self.state.model = loaded(result);
             }
             Message::Plan { ticket, line } if ticket == self.plan_ticket => {
+                self.planning = None;
                 self.state.memory_need = line;
             }
             Message::Data { .. } | Message::Model { .. } | Message::Plan { .. } => {}
@@ -91,6 +92,7 @@ impl App {
                 }
             }
             Message::Asked { ticket, result } if ticket == self.ask_ticket => {
+                self.asking = None;
                 self.state.inspect.asked = loaded(result);
             }
             Message::Asked { .. } => {}
@@ -220,8 +222,8 @@ impl App {
             return;
         }
         self.plan_ticket += 1;
-        let program = self.folders.program.clone();
-        self.mailbox.plan(self.plan_ticket, program, options.clone());
+        let (ticket, program) = (self.plan_ticket, &self.folders.program);
+        self.planning = Some(self.mailbox.plan(ticket, program, &options));
         self.planned = Some(options);
     }
 

@@ -19,7 +19,7 @@ use super::backend::Folders;
 use super::chart_cache::ChartCache;
 use super::command::{Entry, TABLE};
 use super::drop::Dropped;
-use super::foresight::Scoring;
+use super::errand::Errand;
 use super::jobs::{Mailbox, Message};
 use super::memory::Memory;
 use super::state::{Dialog, Place, State};
@@ -54,8 +54,12 @@ pub struct App {
     plan_ticket: u64,
     forecast_ticket: u64,
     /// The forecast before training that is being made.
-    scoring: Option<Scoring>,
+    scoring: Option<Errand>,
     ask_ticket: u64,
+    /// The answers to a person's own prompt that are being written.
+    asking: Option<Errand>,
+    /// The memory forecast that is being made.
+    planning: Option<Errand>,
     /// Options of the newest memory forecast.
     planned: Option<Vec<OsString>>,
     /// Run, step asked for and newest step of the probe that was read.
@@ -97,6 +101,8 @@ impl App {
             forecast_ticket: 0,
             scoring: None,
             ask_ticket: 0,
+            asking: None,
+            planning: None,
             planned: None,
             probe_read: None,
             read: Sources::default(),

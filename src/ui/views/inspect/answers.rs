@@ -76,6 +76,9 @@ fn ask(ui: &mut Ui, run: &RunView, inspect: &mut Inspection, actions: &mut Actio
             ui.horizontal(|ui| {
                 ui.spinner();
                 widgets::hint(ui, "The models are loaded and write.");
+                if widgets::bar_button(ui, true, "Stop").clicked() {
+                    actions.push(Action::StopAsking);
+                }
             });
         }
         Loaded::Failed(message) => widgets::complaint(ui, message),
