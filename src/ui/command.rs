@@ -17,6 +17,7 @@ pub enum Command {
     Stop,
     OpenData,
     OpenModel,
+    OpenModelFile,
     OpenFolder,
     OpenAdapter,
     UseDemo,
@@ -116,6 +117,12 @@ pub const TABLE: &[Entry] = &[
         "Open model…",
         "Choose a Hugging Face model folder; dropping it on the window does the same",
         ctrl_shift(Key::O),
+    ),
+    entry(
+        Command::OpenModelFile,
+        "Open GGUF file…",
+        "Choose a model that is a .gguf file; dropping it on the window does the same",
+        None,
     ),
     entry(
         Command::OpenFolder,

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread::{self, Thread};
@@ -24,12 +24,10 @@ pub fn pick(wanted: Wanted, near: Option<PathBuf>, mailbox: Mailbox) {
     }
     // The dialog is made on this thread (macOS wants that) and awaited on another.
     let begun = Instant::now();
-    let future: std::pin::Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> = if wanted
-        .is_folder()
+    let future: Pin<Box<dyn Future<Output = Option<rfd::FileHandle>> + Send>> = match wanted.files()
     {
-        Box::pin(dialog.pick_folder())
-    } else {
-        Box::pin(dialog.add_filter("Preference pairs", &["jsonl", "json", "ndjson"]).pick_file())
+        None => Box::pin(dialog.pick_folder()),
+        Some((name, extensions)) => Box::pin(dialog.add_filter(name, extensions).pick_file()),
     };
     thread::spawn(move || {
         let path = block_on(future).map(|file| file.path().to_owned());

@@ -31,6 +31,16 @@ impl Dropped {
         }
     }
 
+    /// What it is, in a sentence.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Dropped::Data(_) => "a preference file",
+            Dropped::Model(_) => "a model",
+            Dropped::Run(_) => "a run",
+            Dropped::Adapter(_) => "an adapter",
+        }
+    }
+
     /// What was understood, for the notice after the drop.
     pub fn deed(&self) -> &'static str {
         match self {

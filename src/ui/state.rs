@@ -67,6 +67,8 @@ pub enum Wanted {
     Data,
     EvalData,
     Model,
+    /// A model that is one file.
+    ModelFile,
     Adapter,
     Run,
 }
@@ -77,13 +79,21 @@ impl Wanted {
             Wanted::Data => "Open a preference file",
             Wanted::EvalData => "Open a held-out preference file",
             Wanted::Model => "Open a model folder",
+            Wanted::ModelFile => "Open a GGUF model file",
             Wanted::Adapter => "Open an adapter folder",
             Wanted::Run => "Open a run folder",
         }
     }
 
-    pub fn is_folder(self) -> bool {
-        !matches!(self, Wanted::Data | Wanted::EvalData)
+    /// What the files are called, and how their names end; `None` for a folder.
+    pub fn files(self) -> Option<(&'static str, &'static [&'static str])> {
+        match self {
+            Wanted::Data | Wanted::EvalData => {
+                Some(("Preference pairs", &["jsonl", "json", "ndjson"]))
+            }
+            Wanted::ModelFile => Some(("GGUF models", &["gguf"])),
+            Wanted::Model | Wanted::Adapter | Wanted::Run => None,
+        }
     }
 }
 

@@ -154,6 +154,7 @@ impl App {
             }
             Command::OpenData => self.open_dialog(Wanted::Data),
             Command::OpenModel => self.open_dialog(Wanted::Model),
+            Command::OpenModelFile => self.open_dialog(Wanted::ModelFile),
             Command::OpenFolder => self.open_dialog(Wanted::Run),
             Command::OpenAdapter => self.open_dialog(Wanted::Adapter),
             Command::UseDemo => self.fill_with_demo(true),

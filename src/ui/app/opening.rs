@@ -66,7 +66,7 @@ impl App {
         let field = match wanted {
             Wanted::Data => "data",
             Wanted::EvalData => "eval_data",
-            Wanted::Model => "model",
+            Wanted::Model | Wanted::ModelFile => "model",
             Wanted::Adapter => "init_adapter",
             Wanted::Run => "",
         };
@@ -171,11 +171,11 @@ fn fits(wanted: Wanted, path: &Path) -> Result<Dropped, String> {
     let right = matches!(
         (wanted, &dropped),
         (Wanted::Data | Wanted::EvalData, Dropped::Data(_))
-            | (Wanted::Model, Dropped::Model(_))
+            | (Wanted::Model | Wanted::ModelFile, Dropped::Model(_))
             | (Wanted::Adapter, Dropped::Adapter(_))
             | (Wanted::Run, Dropped::Run(_))
     );
-    if right { Ok(dropped) } else { Err(format!("That is a {}.", dropped.deed().to_lowercase())) }
+    if right { Ok(dropped) } else { Err(format!("That is {}.", dropped.what())) }
 }
 
 #[cfg(test)]

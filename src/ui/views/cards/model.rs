@@ -18,7 +18,7 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
                 .min_size(vec2(0.0, 24.0));
             let response = ui
                 .add_enabled(enabled, button)
-                .on_hover_text("Choose a model folder (a .gguf file can be dropped)");
+                .on_hover_text("Choose a model folder; a .gguf file: Menu, “Open GGUF file…”, or drop it");
             if response.accessible_name("Open model…").clicked() {
                 actions.push(Action::Open(Wanted::Model));
             }
