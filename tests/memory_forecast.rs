@@ -2,13 +2,13 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::tensor::Device;
 use dpop_studio::config::{BasePrecision, Budget, ObjectiveKind, Target};
 use dpop_studio::data::pair::TokenizedPair;
 use dpop_studio::lora::{LoraAdapter, LoraConfig};
-use dpop_studio::model::config::ModelConfig;
 use dpop_studio::model::generate::GenerateOptions;
 use dpop_studio::model::layout::PackedBatch;
 use dpop_studio::model::memory::{MemoryInput, PassSize, forecast};
@@ -17,6 +17,7 @@ use dpop_studio::model::{LoadOptions, Model, SCORE_TOKENS, quant_format};
 use dpop_studio::train::Trainer;
 
 mod common;
+mod shapes;
 
 const MODELS: [&str; 8] = [
     "llama_gqa_untied",
@@ -96,7 +97,7 @@ fn pairs(case: &Case, vocabulary: usize) -> Vec<TokenizedPair> {
 
 /// Measured and forecast bytes of one step of every arm, the weights included.
 fn compare(load: impl Fn(LoadOptions) -> Model, case: &Case) -> (usize, u64) {
-    let mut config = common::config(std::path::Path::new("none"));
+    let mut config = common::config(Path::new("none"));
     config.budget = Budget::Steps(4);
     config.batch_pairs = case.pairs;
     config.micro_batch_pairs = case.pairs;
@@ -211,7 +212,7 @@ fn the_forecast_is_near_the_peak() {
     };
     for name in MODELS {
         let folder = common::fixture(&format!("models/{name}"));
-        let load = |options| Model::load(&folder, &Device::flex(), options).unwrap();
+        let load = |options| open(&folder, options);
         for (arms, streamed) in [(1, false), (2, false), (1, true)] {
             let case = small(BasePrecision::F32, streamed, arms);
             close(&format!("{name}, {arms} arms, streamed {streamed}"), compare(load, &case));
@@ -220,27 +221,28 @@ fn the_forecast_is_near_the_peak() {
         close(&format!("{name}, recomputed"), compare(load, &case));
     }
     let fixture = common::fixture("models/llama_gqa_untied");
-    let load = || Model::load(&fixture, &Device::flex(), LoadOptions::default()).unwrap();
+    let load = || open(&fixture, LoadOptions::default());
     close("answers, the prompts decide", compare_answers(load, [3, 80, 2]));
     // The shapes of the benchmarks; the larger one with one short pair, so that weights decide.
     let stories =
         Case { pairs: 2, prompt: 40, answer: 60, rank: 16, ..small(BasePrecision::F32, false, 1) };
+    let folder = random([288, 768, 6, 6]);
+    let load = |options| open(folder.path(), options);
     for precision in
         [BasePrecision::F32, BasePrecision::Bf16, BasePrecision::Int8, BasePrecision::Nf4]
     {
-        let load = |options| random([288, 768, 6, 6], options);
         close(&format!("15M, {}", precision.name()), compare(load, &Case { precision, ..stories }));
     }
-    let load = |options| random([288, 768, 6, 6], options);
-    let full = || random([288, 768, 6, 6], LoadOptions::default());
+    let full = || load(LoadOptions::default());
     close("15M, answers", compare_answers(full, [8, 100, 100]));
     close("15M, many answers, the cache decides", compare_answers(full, [40, 100, 400]));
     // Many tokens, so that activations decide.
     let long = Case { pairs: 4, prompt: 100, answer: 100, recompute: true, ..stories };
     close("15M, recomputed", compare(load, &long));
     close("15M, kept", compare(load, &Case { recompute: false, ..long }));
+    let folder = random([768, 2048, 12, 12]);
     for precision in [BasePrecision::F32, BasePrecision::Nf4] {
-        let load = |options| random([768, 2048, 12, 12], options);
+        let load = |options| open(folder.path(), options);
         let case = Case { pairs: 1, precision, ..stories };
         close(&format!("110M, {}", precision.name()), compare(load, &case));
     }
@@ -251,25 +253,29 @@ fn the_forecast_is_near_the_peak() {
             "num_experts_per_tok": chosen, "moe_intermediate_size": inner, "norm_topk_prob": true,
         });
         let long = Case { prompt: 200, answer: 100, ..stories };
+        let folder = changed([128, 448, 6, 4], &change);
         for precision in [BasePrecision::F32, BasePrecision::Nf4] {
-            let load = |options| changed([128, 448, 6, 4], &change, options);
+            let load = |options| open(folder.path(), options);
             let what = format!("{chosen} of {experts} experts, {}", precision.name());
             close(&what, compare(load, &Case { precision, ..long }));
         }
     }
 }
 
-/// A model of random weights: hidden and inner size, layers, heads.
-fn random(sizes: [usize; 4], options: LoadOptions) -> Model {
-    changed(sizes, &serde_json::json!({}), options)
+fn open(folder: &Path, options: LoadOptions) -> Model {
+    Model::load(folder, &Device::flex(), options).unwrap()
+}
+
+/// The folder of a model of random weights: hidden and inner size, layers, heads.
+fn random(sizes: [usize; 4]) -> tempfile::TempDir {
+    changed(sizes, &serde_json::json!({}))
 }
 
 /// The same with other fields in its config.json.
 fn changed(
     [hidden, inner, layers, heads]: [usize; 4],
     change: &serde_json::Value,
-    options: LoadOptions,
-) -> Model {
+) -> tempfile::TempDir {
     let head_dim = hidden / heads;
     let mut config = serde_json::json!({
         "architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 32000,
@@ -281,6 +287,7 @@ fn changed(
     for (field, value) in change.as_object().unwrap() {
         config[field] = value.clone();
     }
-    let config = ModelConfig::parse(&config.to_string(), std::path::Path::new("config.json"));
-    Model::random(config.unwrap(), &Device::flex(), options, 0, 0.02).unwrap()
+    let folder = tempfile::tempdir().unwrap();
+    shapes::write(folder.path(), &config);
+    folder
 }

@@ -33,8 +33,32 @@ pub const SCORE_TOKENS: usize = 1024;
 /// Largest head that the attention shaders hold in workgroup memory.
 const MAX_HEAD_DIM: usize = 256;
 
-/// Answers a tensor by its checkpoint name.
-pub type TensorSource<'a> = dyn Fn(&str) -> Result<HostTensor, ModelError> + 'a;
+/// Answers tensors by their checkpoint names.
+pub trait TensorSource {
+    fn tensor(&self, name: &str) -> Result<HostTensor, ModelError>;
+
+    /// A matrix in the form in which the device is to hold it.
+    fn matrix(&self, name: &str, format: Option<QuantFormat>) -> Result<HostMatrix, ModelError> {
+        let host = self.tensor(name)?;
+        Ok(HostMatrix::encode(host.values, [host.shape[0], host.shape[1]], format))
+    }
+}
+
+impl TensorSource for Checkpoint {
+    fn tensor(&self, name: &str) -> Result<HostTensor, ModelError> {
+        Checkpoint::tensor(self, name)
+    }
+
+    fn matrix(&self, name: &str, format: Option<QuantFormat>) -> Result<HostMatrix, ModelError> {
+        Checkpoint::matrix(self, name, format)
+    }
+}
+
+impl<F: Fn(&str) -> Result<HostTensor, ModelError>> TensorSource for F {
+    fn tensor(&self, name: &str) -> Result<HostTensor, ModelError> {
+        self(name)
+    }
+}
 
 /// The storage format that a precision asks for; `None`: f32 as they are.
 pub fn quant_format(precision: BasePrecision) -> Option<QuantFormat> {
@@ -78,7 +102,7 @@ impl Default for LoadOptions {
 
 /// Makes the parts of a model on its device.
 pub struct Loader<'a> {
-    source: Box<TensorSource<'a>>,
+    source: Box<dyn TensorSource + 'a>,
     config: ModelConfig,
     device: Device,
     options: LoadOptions,
@@ -87,7 +111,7 @@ pub struct Loader<'a> {
 
 impl<'a> Loader<'a> {
     fn new(
-        source: Box<TensorSource<'a>>,
+        source: Box<dyn TensorSource + 'a>,
         config: ModelConfig,
         device: &Device,
         options: LoadOptions,
@@ -104,10 +128,7 @@ impl<'a> Loader<'a> {
     }
 
     fn matrix(&self, name: &str, format: Option<QuantFormat>) -> Result<Weight, ModelError> {
-        let make = || {
-            let host = (self.source)(name)?;
-            Ok(HostMatrix::encode(host.values, [host.shape[0], host.shape[1]], format))
-        };
+        let make = || self.source.matrix(name, format);
         let matrix = match &self.spill {
             Some(spill) => spill.matrix(name, make)?,
             None => make()?,
@@ -116,7 +137,7 @@ impl<'a> Loader<'a> {
     }
 
     fn vector(&self, name: &str) -> Result<Tensor<1>, ModelError> {
-        let host = (self.source)(name)?;
+        let host = self.source.tensor(name)?;
         let shape = [host.values.len()];
         Ok(Tensor::from_data(TensorData::new(host.values, shape), &self.device))
     }
@@ -130,7 +151,7 @@ impl<'a> Loader<'a> {
     }
 
     fn norm(&self, name: &str) -> Result<Norm, ModelError> {
-        let mut host = (self.source)(&format!("{name}.weight"))?;
+        let mut host = self.source.tensor(&format!("{name}.weight"))?;
         if self.config.unit_offset_norms {
             host.values.iter_mut().for_each(|weight| *weight += 1.0);
         }
@@ -258,8 +279,7 @@ impl Model {
         }
         let checkpoint = Checkpoint::open(dir, &config)?;
         let streamed = options.stream.is_some();
-        let source = Box::new(move |name: &str| checkpoint.tensor(name));
-        let loader = Loader::new(source, config, device, options)?;
+        let loader = Loader::new(Box::new(checkpoint), config, device, options)?;
         let tables = loader.tables()?;
         let blocks = if streamed {
             Blocks::Streamed(Box::new(loader))

@@ -1,6 +1,6 @@
 //! How many bytes a training step needs, from the same sizes the engine allocates.
 
-use super::checkpoint::expected_tensors;
+use super::checkpoint::{READ_PANEL, expected_tensors};
 use super::config::ModelConfig;
 use super::experts_config::ExpertsConfig;
 use crate::kernels::{DECODED_PANEL, LOGITS_BLOCK};
@@ -54,7 +54,7 @@ pub struct MemoryForecast {
     pub logits: u64,
     /// Temporaries of the block or head that computes.
     pub workspace: u64,
-    /// Weights and the largest matrix still in f32 beside them: what loading needs, before training starts. 0 where
+    /// Weights and the values that are being quantised beside them: what loading needs, before training starts. 0 where
     /// that is the host's memory and not the device's.
     pub loading: u64,
 }
@@ -80,13 +80,19 @@ pub struct WeightBytes {
     pub tables: u64,
     pub blocks: u64,
     pub largest_block: u64,
-    /// The largest matrix in f32: loading decodes one at a time.
+    /// The largest matrix in f32.
     pub largest_matrix: u64,
     /// The largest linear layer in f32.
     pub largest_linear: u64,
 }
 
 impl WeightBytes {
+    /// Most f32 values that are read at a time to be quantised: some rows of a matrix, or a whole linear layer where they
+    /// do not lie one after the other (packed checkpoints).
+    fn read(&self) -> u64 {
+        self.largest_matrix.min(FLOAT * READ_PANEL as u64).max(self.largest_linear)
+    }
+
     /// Of a model stored in `format` (`None`: f32).
     pub fn of(config: &ModelConfig, format: Option<QuantFormat>) -> WeightBytes {
         let mut bytes = WeightBytes::default();
@@ -227,9 +233,8 @@ pub fn forecast(config: &ModelConfig, input: &MemoryInput) -> MemoryForecast {
         adapters: parameters * (arms + 2),
         // Parameters and two moments of every arm, and every arm's gradient sum.
         optimizer: if input.on_host { parameters * arms * 4 } else { 0 },
-        // Quantising reads a matrix in f32 first.
         loading: if input.on_host && input.format.is_some() {
-            weights.tables + blocks + weights.largest_matrix
+            weights.tables + blocks + weights.read()
         } else {
             0
         },

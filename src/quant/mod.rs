@@ -132,17 +132,29 @@ pub struct QuantMatrix {
 }
 
 impl QuantMatrix {
+    /// A matrix whose rows [`Self::encode_rows`] is to fill.
+    pub fn empty(rows: usize, cols: usize, format: QuantFormat) -> QuantMatrix {
+        let codes = vec![0u32; rows * format.code_words(cols)];
+        let scales = vec![0u32; rows * format.scale_words(cols)];
+        QuantMatrix { format, rows, cols, codes, scales }
+    }
+
     /// Quantises row-major `values`.
     pub fn encode(values: &[f32], rows: usize, cols: usize, format: QuantFormat) -> QuantMatrix {
+        let mut matrix = QuantMatrix::empty(rows, cols, format);
+        matrix.encode_rows(0, values);
+        matrix
+    }
+
+    /// Quantises the rows from row `first` on, each of them once.
+    pub fn encode_rows(&mut self, first: usize, values: &[f32]) {
+        let QuantMatrix { format, cols, .. } = *self;
         let (code_words, scale_words) = (format.code_words(cols), format.scale_words(cols));
-        let mut codes = vec![0u32; rows * code_words];
-        let mut scales = vec![0u32; rows * scale_words];
-        codes
+        self.codes[first * code_words..]
             .par_chunks_mut(code_words.max(1))
-            .zip(scales.par_chunks_mut(scale_words.max(1)))
+            .zip(self.scales[first * scale_words..].par_chunks_mut(scale_words.max(1)))
             .zip(values.par_chunks(cols.max(1)))
             .for_each(|((codes, scales), row)| encode_row(row, format, codes, scales));
-        QuantMatrix { format, rows, cols, codes, scales }
     }
 
     /// All values, row-major.

@@ -14,6 +14,9 @@ use std::path::Path;
 
 use rayon::prelude::*;
 
+use crate::kernels::HostMatrix;
+use crate::quant::{QuantFormat, QuantMatrix};
+
 use super::config::ModelConfig;
 use super::error::ModelError;
 use files::{WeightFiles, read_text};
@@ -49,6 +52,9 @@ pub struct HostTensor {
     pub values: Vec<f32>,
 }
 
+/// Floats of a matrix that are read at a time where it is quantised (16 MiB).
+pub const READ_PANEL: usize = 4 << 20;
+
 /// An open model: headers read, contents mapped and read on demand.
 pub struct Checkpoint {
     weights: Weights,
@@ -79,12 +85,41 @@ impl Checkpoint {
             Weights::Safetensors(weights) => weights.tensor(name),
             Weights::Gguf(weights) => weights.tensor(name),
         }?;
-        let count = tensor.values.par_iter().filter(|value| !value.is_finite()).count();
-        if count > 0 {
-            let total = tensor.values.len();
-            return Err(ModelError::NonFinite { tensor: name.to_owned(), count, total });
-        }
+        refuse(name, unusable(&tensor.values), tensor.values.len())?;
         Ok(tensor)
+    }
+
+    /// Reads a matrix in the form in which the device is to hold it: quantised where `format` says so, some rows at a time
+    /// where they lie one after the other in the file, so that there is no f32 copy of the whole.
+    ///
+    /// Fails like [`Self::tensor`].
+    pub fn matrix(
+        &self,
+        name: &str,
+        format: Option<QuantFormat>,
+    ) -> Result<HostMatrix, ModelError> {
+        let by_rows = match &self.weights {
+            Weights::Safetensors(weights) => weights.by_rows(name),
+            Weights::Gguf(weights) => weights.by_rows(name),
+        };
+        let (Some([rows, cols]), Some(format)) = (by_rows, format) else {
+            let host = self.tensor(name)?;
+            return Ok(HostMatrix::encode(host.values, [host.shape[0], host.shape[1]], format));
+        };
+        let mut matrix = QuantMatrix::empty(rows, cols, format);
+        let mut wrong = 0;
+        let at_once = (READ_PANEL / cols.max(1)).max(1);
+        for first in (0..rows).step_by(at_once) {
+            let panel = first..rows.min(first + at_once);
+            let values = match &self.weights {
+                Weights::Safetensors(weights) => weights.rows(name, panel),
+                Weights::Gguf(weights) => weights.rows(name, panel),
+            }?;
+            wrong += unusable(&values);
+            matrix.encode_rows(first, &values);
+        }
+        refuse(name, wrong, rows * cols)?;
+        Ok(HostMatrix::Quantised(matrix))
     }
 
     /// Names in alphabetic order.
@@ -117,6 +152,18 @@ impl Checkpoint {
             Weights::Safetensors(weights) => weights.dtype(),
             Weights::Gguf(weights) => format!("GGUF {}", weights.file().dtype()),
         }
+    }
+}
+
+/// How many values are NaN or infinite.
+fn unusable(values: &[f32]) -> usize {
+    values.par_iter().filter(|value| !value.is_finite()).count()
+}
+
+fn refuse(tensor: &str, count: usize, total: usize) -> Result<(), ModelError> {
+    match count {
+        0 => Ok(()),
+        _ => Err(ModelError::NonFinite { tensor: tensor.to_owned(), count, total }),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Weights of safetensors files: plain numbers, or packed as a quantiser left them.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::Path;
 
 use half::{bf16, f16};
@@ -74,6 +75,26 @@ impl SafetensorsWeights {
         Ok(HostTensor { shape: stored.shape.clone(), values })
     }
 
+    /// The shape of a matrix whose rows can be read apart.
+    pub fn by_rows(&self, name: &str) -> Option<[usize; 2]> {
+        let stored = self.tensors.get(name)?;
+        let shape = stored.shape.as_slice().try_into().ok()?;
+        matches!(stored.content, Content::Plain(_)).then_some(shape)
+    }
+
+    /// Reads some rows of such a matrix as f32.
+    pub fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
+        let unknown = || ModelError::NoSuchTensor { tensor: name.to_owned() };
+        match self.tensors.get(name) {
+            Some(Stored { shape, content: Content::Plain(entry) }) => {
+                let width = entry.range.len() / shape[0].max(1);
+                let bytes = &entry.bytes(&self.shards)[rows.start * width..rows.end * width];
+                decode(name, entry.dtype, bytes)
+            }
+            _ => Err(unknown()),
+        }
+    }
+
     /// Names in alphabetic order.
     pub fn names(&self) -> Vec<&str> {
         self.tensors.keys().map(String::as_str).collect()
@@ -111,8 +132,11 @@ impl SafetensorsWeights {
 
 /// The values of a tensor of plain numbers.
 pub(super) fn numbers(name: &str, entry: &Entry, shards: &[Shard]) -> Result<Vec<f32>, ModelError> {
-    let bytes = entry.bytes(shards);
-    match entry.dtype {
+    decode(name, entry.dtype, entry.bytes(shards))
+}
+
+fn decode(name: &str, dtype: Dtype, bytes: &[u8]) -> Result<Vec<f32>, ModelError> {
+    match dtype {
         Dtype::F32 => Ok(convert(bytes, f32::from_le_bytes)),
         Dtype::F16 => Ok(convert(bytes, |b| f16::from_le_bytes(b).to_f32())),
         Dtype::BF16 => Ok(convert(bytes, |b| bf16::from_le_bytes(b).to_f32())),

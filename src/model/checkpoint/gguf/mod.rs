@@ -4,6 +4,7 @@ mod config;
 mod names;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::{HostTensor, expected_tensors};
@@ -96,13 +97,37 @@ impl GgufWeights {
     pub fn tensor(&self, name: &str) -> Result<HostTensor, ModelError> {
         let unknown = || ModelError::NoSuchTensor { tensor: name.to_owned() };
         let (place, shape) = self.tensors.get(name).ok_or_else(unknown)?;
-        let count: u64 = shape.iter().product::<usize>() as u64;
-        let start = place.expert.unwrap_or(0) as u64 * count;
-        let mut values = self.file.decode(&place.name, start..start + count)?;
+        let mut values = self.elements(place, shape, 0..shape.iter().product())?;
         if self.file.architecture() == Some("llama") {
             values = names::unpermute(name, values, shape, &self.config);
         }
         Ok(HostTensor { shape: shape.clone(), values })
+    }
+
+    /// The shape of a matrix whose rows can be read apart: those of q and k may stand in another order.
+    pub fn by_rows(&self, name: &str) -> Option<[usize; 2]> {
+        let (_, shape) = self.tensors.get(name)?;
+        (!names::is_permuted(name)).then_some(shape.as_slice().try_into().ok()?)
+    }
+
+    /// Reads some rows of such a matrix as f32.
+    pub fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
+        let unknown = || ModelError::NoSuchTensor { tensor: name.to_owned() };
+        let (place, shape) = self.tensors.get(name).ok_or_else(unknown)?;
+        let width: usize = shape[1..].iter().product();
+        self.elements(place, shape, rows.start * width..rows.end * width)
+    }
+
+    /// Some elements of one tensor of `shape`, which may be one expert's part of a stored one.
+    fn elements(
+        &self,
+        place: &Place,
+        shape: &[usize],
+        range: Range<usize>,
+    ) -> Result<Vec<f32>, ModelError> {
+        let start = (place.expert.unwrap_or(0) * shape.iter().product::<usize>()) as u64;
+        let range = start + range.start as u64..start + range.end as u64;
+        Ok(self.file.decode(&place.name, range)?)
     }
 
     /// Names in alphabetic order.

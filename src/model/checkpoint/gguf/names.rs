@@ -79,15 +79,18 @@ fn of_expert(layer: &str, module: &str, kind: &str) -> Option<Vec<Place>> {
     Some(vec![stacked, apart])
 }
 
+/// Whether llama.cpp reorders the rows of a tensor.
+pub fn is_permuted(name: &str) -> bool {
+    name.contains("self_attn.q_proj") || name.contains("self_attn.k_proj")
+}
+
 /// llama.cpp interleaves the rotary halves of q and k in files of the `llama` architecture; puts them back.
 pub fn unpermute(name: &str, values: Vec<f32>, shape: &[usize], config: &ModelConfig) -> Vec<f32> {
-    let heads = if name.contains("self_attn.q_proj") {
-        config.num_heads
-    } else if name.contains("self_attn.k_proj") {
-        config.num_kv_heads
-    } else {
+    if !is_permuted(name) {
         return values;
-    };
+    }
+    let heads =
+        if name.contains("self_attn.q_proj") { config.num_heads } else { config.num_kv_heads };
     let rows = shape.first().copied().unwrap_or(0);
     let width = values.len() / rows.max(1);
     let head = rows / heads.max(1);

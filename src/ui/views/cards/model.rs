@@ -16,9 +16,9 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
         |ui| {
             let button = Button::new(RichText::new("Open…").font(theme::medium(12.0)))
                 .min_size(vec2(0.0, 24.0));
-            let response = ui
-                .add_enabled(enabled, button)
-                .on_hover_text("Choose a model folder; a .gguf file: Menu, “Open GGUF file…”, or drop it");
+            let response = ui.add_enabled(enabled, button).on_hover_text(
+                "Choose a model folder; a .gguf file: Menu, “Open GGUF file…”, or drop it",
+            );
             if response.accessible_name("Open model…").clicked() {
                 actions.push(Action::Open(Wanted::Model));
             }
