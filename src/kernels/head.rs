@@ -1,21 +1,27 @@
 //! Log-probabilities under the language-model head, a block of logit rows at a time: the whole matrix
 //! `[E, V]` never exists.
 
-use burn::tensor::{Int, Tensor};
+use std::ops::Range;
+
+use burn::tensor::{Device, Int, Tensor};
 
 use super::{DecoderOps, Dispatch, Weight, wrap};
 
-/// Floats of one block of logits (16 MiB): the CPU's allocator gives such a block back without new pages, and
-/// it lies well below the smallest storage-binding limit of a GPU (128 MiB).
-pub const LOGITS_BLOCK: usize = 4 << 20;
+/// Floats of one block of logits. On the CPU 16 MiB, which its allocator gives back without new pages; on a GPU 64 MiB, half
+/// of the smallest storage-binding limit: each block reads the whole head, so there should be few.
+pub fn logits_block(on_cpu: bool) -> usize {
+    if on_cpu { 4 << 20 } else { 16 << 20 }
+}
 
 /// Rows of a block: hidden `[E, D]` under a vocabulary.
-fn blocks(entries: usize, vocabulary: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    let rows = (LOGITS_BLOCK / vocabulary.max(1)).clamp(1, entries.max(1));
+fn blocks(hidden: &Tensor<2>, vocabulary: usize) -> impl Iterator<Item = Range<usize>> {
+    let entries = hidden.dims()[0];
+    let block = logits_block(hidden.device() == Device::flex());
+    let rows = (block / vocabulary.max(1)).clamp(1, entries.max(1));
     (0..entries).step_by(rows).map(move |start| start..entries.min(start + rows))
 }
 
-fn rows(hidden: &Tensor<2>, range: &std::ops::Range<usize>) -> Tensor<2> {
+fn rows(hidden: &Tensor<2>, range: &Range<usize>) -> Tensor<2> {
     let [entries, width] = hidden.dims();
     if *range == (0..entries) {
         hidden.clone()
@@ -44,8 +50,7 @@ pub fn head_log_probs(
     targets: &Tensor<1, Int>,
     softcap: Option<f32>,
 ) -> Tensor<1> {
-    let [entries, _] = hidden.dims();
-    let parts = blocks(entries, weight.dims()[0]).map(|range| {
+    let parts = blocks(hidden, weight.dims()[0]).map(|range| {
         let logits = weight.forward(&rows(hidden, &range));
         log_prob_rows(logits, targets.clone().slice([range]), softcap, false).0
     });
@@ -63,8 +68,7 @@ pub fn head_log_probs_grad(
     targets: &Tensor<1, Int>,
     softcap: Option<f32>,
 ) -> (Tensor<1>, Tensor<2>) {
-    let [entries, _] = hidden.dims();
-    let parts = blocks(entries, weight.dims()[0]).map(|range| {
+    let parts = blocks(hidden, weight.dims()[0]).map(|range| {
         let targets = targets.clone().slice([range.clone()]);
         let logits = weight.forward(&rows(hidden, &range));
         let (logps, dlogits) = log_prob_rows(logits, targets, softcap, true);

@@ -21,7 +21,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{Int, Tensor};
 
 pub use cube::{DECODED_PANEL, set_autotune};
-pub use head::{LOGITS_BLOCK, head_log_probs, head_log_probs_grad};
+pub use head::{head_log_probs, head_log_probs_grad, logits_block};
 pub use shader::SHADERS;
 pub use weight::{HostMatrix, Weight};
 

@@ -3,7 +3,7 @@
 use super::checkpoint::{READ_PANEL, expected_tensors};
 use super::config::ModelConfig;
 use super::experts_config::ExpertsConfig;
-use crate::kernels::{DECODED_PANEL, LOGITS_BLOCK};
+use crate::kernels::{DECODED_PANEL, logits_block};
 use crate::quant::QuantFormat;
 
 /// The largest pass of a run.
@@ -286,7 +286,7 @@ fn pass(
         (0..config.num_layers).map(|layer| Widths::of_block(config, layer, input.rank)).collect();
     let most = |width: fn(&Widths) -> u64| blocks.iter().map(width).max().unwrap_or(0);
     let layers = config.num_layers as u64;
-    let rows = (LOGITS_BLOCK as u64 / vocabulary.max(1)).clamp(1, e.max(1));
+    let rows = (logits_block(input.on_host) as u64 / vocabulary.max(1)).clamp(1, e.max(1));
     let logits = FLOAT * rows * vocabulary;
     // Hidden rows, their norm, and the gradients in blocks and joined.
     let head = FLOAT * e * d * if backward { 5 } else { 2 };
