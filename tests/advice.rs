@@ -43,6 +43,7 @@ fn course<'a>(probes: &'a [(usize, Metrics)], updates: &'a [(usize, Metrics)]) -
         objective: ObjectiveKind::Dpop,
         lambda: 50.0,
         learning_rate: 2e-3,
+        max_grad_norm: None,
         steps: 100,
         probes,
         updates,
@@ -90,6 +91,12 @@ fn preferred_answers_below_the_base_model_are_named() {
     assert!(dpop[0].message.contains("--lambda 500"), "{}", dpop[0].message);
     let dpo = advise(&Course { objective: ObjectiveKind::Dpo, ..course(&low, &[]) });
     assert!(dpo[0].message.contains("--objective dpop"), "{}", dpo[0].message);
+    // A penalty that does not hold them is not told to be weaker.
+    let held = probes(&FLAT, |metrics| {
+        set("logps_per_token/chosen", -0.56)(metrics);
+        set("dpop/active", 0.93)(metrics);
+    });
+    assert_eq!(rules(&course(&held, &[])), ["chosen-below-reference"]);
     let near = probes(&RISING, set("logps_per_token/chosen", -0.54));
     assert_eq!(rules(&course(&near, &[])), [""; 0]);
 }

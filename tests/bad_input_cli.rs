@@ -239,9 +239,9 @@ fn adapters_that_do_not_fit() {
         refused(command)
     };
     let base = repository("tests/fixtures/models/llama_gqa_untied");
-    expect(&init(&["--rank", "8"], &base), &["--rank 4"]);
-    expect(&init(&["--rank", "4", "--alpha", "4"], &base), &["--alpha 8"]);
-    expect(&init(&["--rank", "4", "--alpha", "8", "--targets", "all"], &base), &["--targets q,v"]);
+    expect(&init(&["--rank", "8"], &base), &["--rank=4"]);
+    expect(&init(&["--rank", "4", "--alpha", "4"], &base), &["--alpha=8"]);
+    expect(&init(&["--rank", "4", "--alpha", "8", "--targets", "all"], &base), &["--targets=q,v"]);
     let fitting = ["--rank", "4", "--alpha", "8", "--targets", "q,v"];
     expect(
         &init(&fitting, &repository("tests/fixtures/models/llama_headdim32_bias")),

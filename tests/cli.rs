@@ -102,6 +102,38 @@ fn a_folder_with_a_run_is_refused_and_untouched() {
     assert_eq!(fs::read(path.join("events.jsonl")).unwrap(), before);
 }
 
+/// A slip of the hand, such as the model's own folder, must not mix a run with other things.
+#[test]
+fn a_folder_with_other_things_is_refused_and_untouched() {
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("config.json"), "{}").unwrap();
+    let message = refused(train(root.path(), &["--steps", "1"]));
+    assert!(message.contains("config.json") && message.contains("--run"), "{message}");
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 1);
+}
+
+/// A model is no good beyond the context that it was made for: that is said, not refused.
+#[test]
+fn pairs_beyond_the_models_context_are_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let data = root.path().join("long.jsonl");
+    let long = "Sam has 64 eggs. ".repeat(40);
+    let row = serde_json::json!({"prompt": long, "chosen": "78", "rejected": "79"});
+    let other = serde_json::json!({"prompt": "2 + 2 =", "chosen": "4", "rejected": "5"});
+    fs::write(&data, format!("{row}\n{other}\n")).unwrap();
+    let mut command = program(["train", "--device", "cpu", "--steps", "1", "--batch-pairs", "1"]);
+    command.args(["--json", "--eval-fraction", "0", "--probe-pairs", "0", "--sample-prompts", "0"]);
+    command.arg("--model").arg(demo_model()).arg("--data").arg(&data);
+    command.arg("--run").arg(root.path().join("run"));
+    let ran = run(command);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    let told = ran.events().into_iter().any(|event| {
+        matches!(event, Event::Warning { message }
+            if message.contains("1 pair is longer than the 192 tokens") && message.contains("--max-length 192"))
+    });
+    assert!(told, "{}", ran.stdout);
+}
+
 #[cfg(unix)]
 #[test]
 fn signals_save_a_checkpoint_and_exit_3_and_resume_goes_on() {
@@ -178,6 +210,21 @@ fn resume_refuses_inputs_that_changed() {
     assert_eq!(run(resume()).code, Some(0), "with the old file in place it goes on");
 }
 
+/// The adapters of a checkpoint have the shape they have, whatever run.json says now.
+#[test]
+fn resume_refuses_another_shape_of_adapter() {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path().join("run");
+    assert_eq!(run(train(&path, &["--steps", "1", "--rank", "4"])).code, Some(0));
+    let record = path.join("run.json");
+    let text = fs::read_to_string(&record).unwrap();
+    fs::write(&record, text.replace("\"rank\": 4", "\"rank\": 8")).unwrap();
+    let mut command = program(["train", "--resume"]);
+    command.arg(&path);
+    let message = refused(command);
+    assert!(message.contains("rank 4") && message.contains("run.json says 8"), "{message}");
+}
+
 #[test]
 fn resume_takes_no_other_options() {
     let message = refused(program(["train", "--resume", "somewhere", "--beta", "0.2"]));
@@ -247,11 +294,18 @@ fn logprobs_writes_one_line_a_pair() {
     let written = logprobs(&["--output", file.to_str().unwrap()]);
     assert_eq!((written.code, written.stdout.as_str()), (Some(0), ""), "{}", written.stderr);
     assert_eq!(fs::read_to_string(file).unwrap(), ran.stdout);
-    // Where it cannot be written, the cause is told once.
+    // Where it cannot be written, that is told before the work.
     let nowhere = root.path().join("none/out.jsonl");
     let refused = logprobs(&["--output", nowhere.to_str().unwrap()]);
-    assert_eq!(refused.code, Some(1));
-    assert_eq!(refused.stderr.matches("os error").count(), 1, "{}", refused.stderr);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("there is no folder"), "{}", refused.stderr);
+    // What is there is never replaced.
+    let kept = root.path().join("kept.jsonl");
+    fs::write(&kept, "mine").unwrap();
+    let refused = logprobs(&["--output", kept.to_str().unwrap()]);
+    assert_eq!(refused.code, Some(2));
+    assert!(refused.stderr.contains("already there"), "{}", refused.stderr);
+    assert_eq!(fs::read_to_string(kept).unwrap(), "mine");
 }
 
 #[test]

@@ -62,7 +62,9 @@ fn one_table_covers_draft_flags_and_run_json() {
         let f = FIELDS.iter().find(|f| f.flag == flag).unwrap();
         if f.name != "shuffle" {
             assert_eq!(flag, format!("--{}", f.name.replace('_', "-")));
-            assert_eq!(argument.get_help().unwrap().to_string(), f.help);
+            let told = argument.get_help().unwrap().to_string();
+            let default = told.strip_prefix(f.help).unwrap();
+            assert!(default.is_empty() || default.starts_with(" [default: "), "{told}");
         }
     }
 
@@ -71,6 +73,33 @@ fn one_table_covers_draft_flags_and_run_json() {
         in_run_json.extend(keys(&serde_json::to_value(draft.validate().unwrap()).unwrap()));
     }
     assert_eq!(in_run_json, names);
+}
+
+#[test]
+fn the_help_tells_every_default() {
+    let command = RunDraft::augment_args(clap::Command::new("t"));
+    let help = |flag: &str| {
+        let argument = command.get_arguments().find(|a| a.get_long() == Some(flag)).unwrap();
+        argument.get_help().unwrap().to_string()
+    };
+    for (flag, default) in [
+        ("objective", "dpop"),
+        ("twin", "dpo"),
+        ("beta", "0.1"),
+        ("lambda", "50"),
+        ("learning-rate", "0.00005"),
+        ("epochs", "1"),
+        ("micro-batch-pairs", "4"),
+        ("rank", "16"),
+        ("alpha", "32"),
+        ("targets", "q,k,v,o,gate,up,down"),
+        ("memory-limit", "0"),
+    ] {
+        assert!(help(flag).ends_with(&format!("[default: {default}]")), "{}", help(flag));
+    }
+    for flag in ["model", "data", "steps", "rslora", "init-adapter"] {
+        assert!(!help(flag).contains("[default"), "{}", help(flag));
+    }
 }
 
 #[test]

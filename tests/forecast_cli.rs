@@ -75,7 +75,15 @@ fn kept_rows_have_the_bytes_they_had() {
     assert_eq!(all.code, Some(0), "{}", all.stderr);
     assert_eq!(fs::read_to_string(&output).unwrap(), format!("{}\n", rows.join("\n")));
 
+    // What is there is never replaced, the pairs themselves least of all.
     let out = output.to_str().unwrap();
+    for there in [out, data.to_str().unwrap()] {
+        let before = fs::read(there).unwrap();
+        let message = refused(inspect(&data, &["--output", there, "--drop-duplicates"]));
+        assert!(message.contains("already there"), "{message}");
+        assert_eq!(fs::read(there).unwrap(), before);
+    }
+    fs::remove_file(out).unwrap();
     let kept = forecast(&data, &["--output", out, "--drop-duplicates", "--drop-swapped"]);
     assert_eq!(kept["kept"], serde_json::json!((0..12).collect::<Vec<_>>()));
     assert_eq!(fs::read_to_string(&output).unwrap(), format!("{}\n", rows[..12].join("\n")));
@@ -91,6 +99,7 @@ fn kept_rows_have_the_bytes_they_had() {
     let mut sorted = scores.clone();
     sorted.sort_by(f64::total_cmp);
     let limit = format!("{}", sorted[6]);
+    fs::remove_file(out).unwrap();
     let kept = forecast(&data, &["--output", out, "--max-ches", &limit]);
     let passed: Vec<&str> =
         rows.iter().zip(&scores).filter(|(_, s)| **s <= sorted[6]).map(|(r, _)| &**r).collect();
@@ -118,6 +127,7 @@ fn rows_of_a_json_document_keep_their_fields() {
             .map(|line| serde_json::from_str(line).unwrap())
             .collect();
         assert_eq!(kept, rows[..12]);
+        fs::remove_file(&output).unwrap();
     }
 }
 
@@ -127,6 +137,8 @@ fn what_cannot_be_done_is_refused() {
     refused(program(["inspect", "--forecast", "--data", "x.jsonl"]));
     refused(inspect(&demo_pairs(), &["--max-ches", "0"]));
     refused(inspect(&demo_pairs(), &["--pairs", "3"]));
+    refused(inspect(&demo_pairs(), &["--forecast", "--pairs", "0"]));
+    refused(inspect(&demo_pairs(), &[&out[..], &["--max-ches", "nan"]].concat()));
     refused(inspect(&demo_pairs(), &[&out[..], &["--forecast", "--pairs", "3"]].concat()));
     let none = refused(inspect(&demo_pairs(), &[&out[..], &["--min-edit-distance", "2"]].concat()));
     assert!(none.contains("no pair") && none.contains("never-written"), "{none}");

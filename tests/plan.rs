@@ -95,6 +95,25 @@ fn a_run_that_cannot_fit_is_refused_and_the_remedy_works() {
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
 }
 
+/// Where the twin is what is too much, that is among the remedies; where nothing helps, that is said.
+#[test]
+fn the_twin_may_be_what_does_not_fit() {
+    let least = ["--micro-batch-pairs", "1", "--recompute", "on", "--weights", "stream"];
+    let least =
+        [&least[..], &["--base-precision", "nf4", "--max-length", "64", "--rank", "128"]].concat();
+    let gib = |more: &[&str]| {
+        let total = json(&[&least[..], more].concat())["total"].as_u64().unwrap();
+        total as f64 / (1u64 << 30) as f64
+    };
+    let (both, alone) = (gib(&[]), gib(&["--twin", "none"]));
+    assert!(alone < both);
+    let limit = format!("{}", (both + alone) / 2.0);
+    let planned = json(&[&least[..], &["--memory-limit", &limit]].concat());
+    assert_eq!(planned["remedies"][0]["options"], "--twin none", "{}", planned["remedies"]);
+    let planned = json(&[&least[..], &["--memory-limit", "0.001"]].concat());
+    assert_eq!((&planned["fits"], &planned["remedies"]), (&false.into(), &serde_json::json!([])));
+}
+
 /// The CPU has no products in f16: the plan says so, and nothing starts.
 #[test]
 fn arithmetic_that_the_device_lacks_is_refused() {

@@ -200,8 +200,21 @@ fn the_adapter_of_every_arm_can_be_had() {
     let message = refused(export("dpop-lambda-0", &target));
     assert!(message.contains("already there"), "{message}");
     let message = refused(export("dpo", &root.path().join("none")));
-    assert!(message.contains("Its arms are dpop-lambda-5, dpop-lambda-0."), "{message}");
+    assert!(message.contains("Its arms are dpop-lambda-0, dpop-lambda-5."), "{message}");
     assert!(!root.path().join("none").exists());
+
+    // The adapters need no log: it only adds to the card.
+    fs::remove_file(path.join("events.jsonl")).unwrap();
+    let again = root.path().join("again");
+    let ran = run(export("dpop-lambda-0", &again));
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_eq!(tensors(&again), tensors(&target));
+    // And where nothing was saved, that is said.
+    for step in ["checkpoint-2", "checkpoint-4"] {
+        fs::remove_dir_all(path.join(step)).unwrap();
+    }
+    let message = refused(export("dpop-lambda-0", &root.path().join("none")));
+    assert!(message.contains("no checkpoint yet"), "{message}");
 }
 
 #[test]

@@ -111,7 +111,7 @@ pub struct GenerateArgs {
     #[arg(long, value_name = "DIR", required_unless_present = "run")]
     pub model: Option<PathBuf>,
     /// PEFT adapter to apply.
-    #[arg(long, value_name = "DIR", requires = "model")]
+    #[arg(long, value_name = "DIR", requires = "model", conflicts_with = "run")]
     pub adapter: Option<PathBuf>,
     /// Folder of a run: its base model, then every arm of its newest checkpoint.
     #[arg(long, value_name = "DIR", conflicts_with = "model")]
@@ -166,6 +166,16 @@ fn temperature(text: &str) -> Result<f64, String> {
     allowed.then_some(value).ok_or_else(|| "it must be at least 0, at most 100".to_owned())
 }
 
+fn finite(text: &str) -> Result<f64, String> {
+    let value: Option<f64> = text.parse().ok();
+    value.filter(|value| value.is_finite()).ok_or_else(|| "it is no number".to_owned())
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let value: Option<usize> = text.parse().ok();
+    value.filter(|value| *value > 0).ok_or_else(|| "it must be a whole number above 0".to_owned())
+}
+
 fn share(text: &str) -> Result<f64, String> {
     let value: f64 = text.parse().map_err(|_| "it is no number".to_owned())?;
     let allowed = value > 0.0 && value <= 1.0;
@@ -193,7 +203,7 @@ pub struct InspectArgs {
     #[arg(long, requires = "model")]
     pub forecast: bool,
     /// Look at the first N usable pairs only.
-    #[arg(long, value_name = "N", requires = "forecast", conflicts_with = "output", value_parser = clap::value_parser!(usize))]
+    #[arg(long, value_name = "N", requires = "forecast", conflicts_with = "output", value_parser = at_least_one)]
     pub pairs: Option<usize>,
     /// `auto`, `cpu`, `wgpu`, `wgpu:INDEX` or `wgpu:NAME`, for the forecast.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
@@ -210,16 +220,16 @@ pub struct KeepArgs {
     #[arg(long, value_name = "FILE", requires = "model")]
     pub output: Option<PathBuf>,
     /// Smallest edit distance between the answers, as a share of the longer one.
-    #[arg(long, value_name = "F", requires = "output")]
+    #[arg(long, value_name = "F", requires = "output", value_parser = finite)]
     pub min_edit_distance: Option<f64>,
     /// Largest length-normalised CHES score.
-    #[arg(long, value_name = "F", requires = "output", allow_negative_numbers = true)]
+    #[arg(long, value_name = "F", requires = "output", allow_negative_numbers = true, value_parser = finite)]
     pub max_ches: Option<f64>,
     /// Largest share of tokens that DPO pushes the wrong way.
-    #[arg(long, value_name = "F", requires = "output")]
+    #[arg(long, value_name = "F", requires = "output", value_parser = finite)]
     pub max_wrong_way: Option<f64>,
     /// Largest surprise of the model at the chosen answer, nats per token from the first difference on.
-    #[arg(long, value_name = "F", requires = "output")]
+    #[arg(long, value_name = "F", requires = "output", value_parser = finite)]
     pub max_surprise: Option<f64>,
     /// Leave out rows that repeat or contradict an earlier one.
     #[arg(long, requires = "output")]

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::args::{InspectArgs, KeepArgs};
 use super::forecast_text::forecast_text;
-use super::output::{CliError, Out, note, write_file};
+use super::output::{CliError, Out, note, refuse_existing, write_file};
 use crate::config::defaults;
 use crate::data::analysis::duplicates;
 use crate::data::inspect::{InspectReport, inspect};
@@ -32,6 +32,7 @@ struct Printed<'a> {
 }
 
 pub fn run(args: &InspectArgs) -> Result<(), CliError> {
+    args.keep.output.as_deref().map_or(Ok(()), refuse_existing)?;
     let max_length = args.max_length.unwrap_or(defaults::MAX_LENGTH);
     let report = inspect(&args.data, args.model.as_deref(), max_length).map_err(CliError::input)?;
     let wanted = args.forecast || args.keep.output.is_some();

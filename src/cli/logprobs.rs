@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 
 use super::args::LogprobsArgs;
-use super::output::{CliError, warn, write_file};
+use super::output::{CliError, refuse_existing, warn, write_file};
 use crate::data::pair::TokenizedPair;
 use crate::lora::peft;
 use crate::model::Model;
@@ -38,6 +38,7 @@ impl<'a> Side<'a> {
 }
 
 pub fn run(args: &LogprobsArgs) -> Result<(), CliError> {
+    args.output.as_deref().map_or(Ok(()), refuse_existing)?;
     let config = ModelConfig::read(&args.model).map_err(CliError::input)?;
     let max_length = args.max_length.unwrap_or(config.max_position_embeddings);
     let read = read_pairs(&args.data, &args.model, max_length).map_err(CliError::input)?;

@@ -84,11 +84,13 @@ pub fn note(message: &str) {
     let _ = writeln!(io::stderr(), "{message}");
 }
 
-/// Writes beside `path` and renames, so that a broken run leaves no half file under its name.
+/// Writes a new file: beside `path` first, so that a broken run leaves no half file under its name. What is there already
+/// stays, or a slip of the hand would replace the pairs by what was made of them.
 pub fn write_file(
     path: &Path,
     write: impl FnOnce(&mut dyn Write) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
+    refuse_existing(path)?;
     let temporary = path.with_added_extension("part");
     let fail = |error| CliError::failure(FileError::new("write", path, error));
     let mut out = BufWriter::new(File::create(&temporary).map_err(fail)?);
@@ -100,6 +102,24 @@ pub fn write_file(
         return Err(error);
     }
     fs::rename(&temporary, path).map_err(fail)
+}
+
+/// An error if `path` cannot become a new file; worth asking before the work.
+pub fn refuse_existing(path: &Path) -> Result<(), CliError> {
+    if path.exists() {
+        let path = path.display();
+        return Err(CliError::Input(vec![format!(
+            "{path} is already there, and --output makes a new file. Choose another name, or remove it first."
+        )]));
+    }
+    match path.parent().filter(|parent| !parent.as_os_str().is_empty() && !parent.is_dir()) {
+        Some(parent) => Err(CliError::Input(vec![format!(
+            "there is no folder {} for {}. Make it first, or choose another place.",
+            parent.display(),
+            path.display()
+        )])),
+        None => Ok(()),
+    }
 }
 
 /// stdout, buffered: every write can fail with a closed pipe, which ends the command quietly.

@@ -1,8 +1,10 @@
 //! A configuration as typed: every option may be absent, every value may be wrong.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -163,7 +165,7 @@ pub struct RunDraft {
     #[arg(long, value_enum, help = help("recompute"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recompute: Option<Recompute>,
-    #[arg(long, value_name = "GIB", help = help("memory_limit"))]
+    #[arg(long, value_name = "GIB", allow_negative_numbers = true, help = help("memory_limit"))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_limit: Option<f64>,
     #[arg(long, value_enum, help = help("schedule"))]
@@ -262,8 +264,39 @@ fn parse_negated(text: &str) -> Result<bool, std::str::ParseBoolError> {
     text.parse().map(|flag: bool| !flag)
 }
 
+/// What an option means and what its absence means.
 fn help(name: &str) -> &'static str {
-    field(name).help
+    static TEXTS: OnceLock<BTreeMap<&'static str, String>> = OnceLock::new();
+    let texts = TEXTS.get_or_init(|| {
+        let least = RunDraft {
+            model: Some("model".into()),
+            data: Some("data".into()),
+            ..RunDraft::default()
+        };
+        let usual = least.validate().map(RunDraft::from).unwrap_or_default();
+        let usual = serde_json::to_value(usual).unwrap_or_default();
+        let own = |field: &super::Field| {
+            usual.get(field.name).filter(|_| !matches!(field.name, "model" | "data"))
+        };
+        let text = |field: &super::Field| match own(field).and_then(in_words) {
+            Some(value) => format!("{} [default: {value}]", field.help),
+            None => field.help.to_owned(),
+        };
+        super::FIELDS.iter().map(|field| (field.name, text(field))).collect()
+    });
+    texts.get(name).map_or(field(name).help, String::as_str)
+}
+
+/// A default as one would type it; `None` for switches and where there is none.
+fn in_words(value: &serde_json::Value) -> Option<String> {
+    match value {
+        serde_json::Value::String(text) if !text.is_empty() => Some(text.clone()),
+        serde_json::Value::Number(number) => number.as_f64().map(|number| number.to_string()),
+        serde_json::Value::Array(values) => {
+            Some(values.iter().filter_map(in_words).collect::<Vec<_>>().join(","))
+        }
+        _ => None,
+    }
 }
 
 /// One reason why a draft is no configuration.

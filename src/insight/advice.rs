@@ -33,6 +33,8 @@ pub struct Course<'a> {
     pub objective: ObjectiveKind,
     pub lambda: f64,
     pub learning_rate: f64,
+    /// Where gradients are clipped, if they are.
+    pub max_grad_norm: Option<f64>,
     /// Updates of the whole run.
     pub steps: usize,
     /// Step and metrics (of [`METRICS`] at least) of the kept arm's probes, the first before training.
@@ -145,6 +147,10 @@ fn margin_falls_off(course: &Course<'_>) -> Option<Hint> {
 }
 
 fn penalty_holds_all(course: &Course<'_>) -> Option<Hint> {
+    // A penalty that fails to hold is not too strong.
+    if chosen_below_reference(course).is_some() {
+        return None;
+    }
     let active = course.recent("dpop/active")?;
     let margins = course.series("rewards/margins");
     let flat = plateaued(&margins, RECENT);
@@ -206,15 +212,19 @@ fn gradient_jumps(course: &Course<'_>) -> Option<Hint> {
     sorted.sort_by(f64::total_cmp);
     let median = super::percentile(&sorted, 0.5)?;
     let (step, most) = norms.into_iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
-    if sorted.len() < 20 || most < 100.0 * median {
+    let clip = (median * 10.0).max(0.1);
+    // Clipped below that, a jump does no harm.
+    if sorted.len() < 20
+        || most < 100.0 * median
+        || course.max_grad_norm.is_some_and(|norm| norm <= clip)
+    {
         return None;
     }
     Some(Hint {
         rule: "gradient-jumps",
         message: format!(
-            "The gradient's norm was {most:.3} at step {step}, {:.0} times its median of {median:.3}: single batches throw the adapter about. Try --max-grad-norm {:.1}.",
+            "The gradient's norm was {most:.3} at step {step}, {:.0} times its median of {median:.3}: single batches throw the adapter about. Try --max-grad-norm {clip:.1}.",
             most / median,
-            (median * 10.0).max(0.1)
         ),
     })
 }

@@ -114,6 +114,7 @@ fn advice(run: &RunView, config: &RunConfig) -> Vec<Note> {
         objective: config.objective,
         lambda: config.lambda,
         learning_rate: config.learning_rate,
+        max_grad_norm: config.max_grad_norm,
         steps: run.steps,
         probes: &probes,
         updates: &updates,

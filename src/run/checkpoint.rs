@@ -128,6 +128,16 @@ pub fn steps(run: &Path) -> Result<Vec<usize>, FileError> {
     Ok(steps)
 }
 
+/// Names of the arms whose adapters a checkpoint holds.
+pub fn arms(checkpoint: &Path) -> Vec<String> {
+    let entries = fs::read_dir(checkpoint).into_iter().flatten().flatten();
+    let folders = entries.filter(|entry| entry.path().is_dir());
+    let mut arms: Vec<String> =
+        folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    arms.sort();
+    arms
+}
+
 /// Makes `state` durable as `checkpoint-{step}` and then deletes all but the newest [`KEEP`].
 ///
 /// `base_model` goes into the adapters' `adapter_config.json`. On an error nothing that existed before is

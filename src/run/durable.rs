@@ -19,7 +19,7 @@ pub struct FileRecord {
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     #[error(
-        "no space left to {action} {path} ({source}). Free some space, then go on with `--resume`: what was saved before is intact."
+        "no space left to {action} {path} ({source}). Free some space and try again: what was saved before is intact."
     )]
     NoSpace { action: &'static str, path: PathBuf, source: io::Error },
     #[error("no permission to {action} {path} ({source}). Choose a folder you may write to.")]
@@ -41,6 +41,16 @@ impl FileError {
             }
             _ => FileError::Other { action, path, source },
         }
+    }
+}
+
+impl FileError {
+    /// The same of the file that `path` was to become.
+    fn of(self, path: &Path) -> FileError {
+        let (FileError::NoSpace { action, source, .. }
+        | FileError::Permission { action, source, .. }
+        | FileError::Other { action, source, .. }) = self;
+        FileError::new(action, path, source)
     }
 }
 
@@ -97,8 +107,15 @@ pub fn create_file(
 /// Replaces `path` in one step: a reader sees the old bytes or the new ones, never a mixture.
 pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), FileError> {
     let temporary = path.with_added_extension("tmp");
-    create_file(&temporary, |file| file.write_all(bytes))?;
-    fs::rename(&temporary, path).map_err(|error| FileError::new("write", path, error))?;
+    let make = || {
+        create_file(&temporary, |file| file.write_all(bytes)).map_err(|error| error.of(path))?;
+        fs::rename(&temporary, path).map_err(|error| FileError::new("write", path, error))
+    };
+    if let Err(error) = make() {
+        // Give the space back; the error itself is what the person must see.
+        let _ = fs::remove_file(&temporary);
+        return Err(error);
+    }
     match path.parent() {
         Some(parent) => sync_dir(parent),
         None => Ok(()),

@@ -33,6 +33,10 @@ pub enum ExportError {
     Adapter(#[from] PeftError),
     #[error("{run} has no arm `{arm}`. Its arms are {known}.")]
     NoSuchArm { run: PathBuf, arm: String, known: String },
+    #[error(
+        "{run} holds no checkpoint yet. Wait for the first one, or stop the run: it saves one then."
+    )]
+    NothingSaved { run: PathBuf },
     #[error("{target} is already there. Choose a folder that does not exist yet.")]
     Exists { target: PathBuf },
     #[error("{target} names no folder. Give the path of a new one.")]
@@ -61,19 +65,26 @@ pub fn export(
 /// after how many updates that was. The run may be going on.
 pub fn export_arm(run: &Path, arm: &str, target: &Path) -> Result<usize, ExportError> {
     let record = folder::read_record(run)?;
-    let log = events::read(run)?;
-    let arms = arms(&log);
-    if !arms.iter().any(|known| known.name == arm) {
-        let known: Vec<&str> = arms.iter().map(|known| known.name.as_str()).collect();
+    let (step, checkpoint) = checkpoint::newest_whole(run).map_err(|error| match error {
+        CheckpointError::NoneAtAll { run } => ExportError::NothingSaved { run },
+        other => other.into(),
+    })?;
+    if !checkpoint.join(arm).is_dir() {
         let (run, arm) = (run.to_owned(), arm.to_owned());
-        return Err(ExportError::NoSuchArm { run, arm, known: known.join(", ") });
+        return Err(ExportError::NoSuchArm {
+            run,
+            arm,
+            known: checkpoint::arms(&checkpoint).join(", "),
+        });
     }
+    // The card tells what the log tells; the adapter does not need it.
+    let log = events::read(run).unwrap_or_default();
+    let arms = arms(&log);
     if target.exists() {
         return Err(ExportError::Exists { target: target.to_owned() });
     }
     let name =
         target.file_name().ok_or_else(|| ExportError::NoName { target: target.to_owned() })?;
-    let (step, checkpoint) = checkpoint::newest_whole(run)?;
     let model = &record.config.model;
     let adapter = peft::load(&checkpoint.join(arm), &ModelConfig::read(model)?)?;
     let sites = &adapter.sites;

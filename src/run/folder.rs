@@ -32,6 +32,10 @@ pub enum FolderError {
         "{path} already holds a run. Go on with `dpop-studio train --resume {path}`, or choose another --run folder."
     )]
     AlreadyARun { path: PathBuf },
+    #[error(
+        "{path} holds other things already ({found}), and a run needs a folder of its own. Choose a new --run folder."
+    )]
+    NotEmpty { path: PathBuf, found: String },
     #[error("{path} is a file, and --run needs a folder. Choose another --run folder.")]
     NotAFolder { path: PathBuf },
     #[error(
@@ -156,7 +160,14 @@ pub fn refuse_existing(path: &Path) -> Result<(), FolderError> {
     if taken || (path.is_dir() && !checkpoint::steps(path)?.is_empty()) {
         return Err(FolderError::AlreadyARun { path: path.into() });
     }
-    Ok(())
+    // What a trainer leaves that ended before its run began.
+    let own = [LOCK, TRAINER_LOG];
+    let names = fs::read_dir(path).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let other = names.map(|name| name.to_string_lossy().into_owned());
+    match other.filter(|name| !own.contains(&name.as_str())).min() {
+        Some(found) => Err(FolderError::NotEmpty { path: path.into(), found }),
+        None => Ok(()),
+    }
 }
 
 /// Reads and checks `run.json`.

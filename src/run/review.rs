@@ -78,6 +78,7 @@ pub fn hints(config: &RunConfig, steps: usize, history: &History) -> Vec<Hint> {
             objective: config.objective,
             lambda: config.lambda,
             learning_rate: config.learning_rate,
+            max_grad_norm: config.max_grad_norm,
             steps,
             probes: &kept.probes,
             updates: &kept.steps,

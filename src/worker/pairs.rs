@@ -79,7 +79,7 @@ fn reasons(skipped: &[&Skipped]) -> String {
         skipped.iter().take(NAMED).map(|skipped| format!("  {skipped}")).collect();
     if skipped.len() > NAMED {
         lines.push(format!(
-            "  and {} more (`dpop-studio inspect` lists them)",
+            "  and {} more (`dpop-studio inspect --data FILE --model DIR --json` lists all)",
             skipped.len() - NAMED
         ));
     }

@@ -61,6 +61,8 @@ struct Settings {
     precision: BasePrecision,
     streamed: bool,
     recompute: bool,
+    /// A twin or sweep is trained beside the kept arm.
+    others: bool,
 }
 
 /// Everything a forecast depends on.
@@ -105,6 +107,7 @@ pub fn plan(
         precision: config.base_precision,
         streamed: config.weights == WeightPlace::Stream,
         recompute: config.recompute == Recompute::On,
+        others: config.arms().len() > 1,
     };
     if fits(now) == Some(false) {
         let fitting = run.automatic(now).into_iter().find(|s| fits(*s) == Some(true));
@@ -215,7 +218,7 @@ impl Run<'_> {
             scoring: self.scoring(settings),
             answers,
             cached_tokens,
-            arms: self.config.arms().len(),
+            arms: if settings.others { self.config.arms().len() } else { 1 },
             adapter_parameters: self.adapter_parameters,
             rank: self.config.rank,
             on_host: self.on_host,
@@ -260,11 +263,12 @@ impl Run<'_> {
             return fitting;
         }
         let mut all = now;
-        let steps: [fn(&mut Settings); 4] = [
+        let steps: [fn(&mut Settings); 5] = [
             |s| s.micro = 1,
             |s| s.recompute = true,
             |s| s.precision = BasePrecision::Nf4,
             |s| s.streamed = true,
+            |s| s.others = false,
         ];
         for step in steps {
             step(&mut all);
@@ -298,6 +302,10 @@ impl Run<'_> {
         }
         if then.streamed != now.streamed {
             options.push("--weights stream".to_owned());
+        }
+        if then.others != now.others {
+            let sweep = if self.config.sweep.is_some() { " --sweep none" } else { "" };
+            options.push(format!("--twin none{sweep}"));
         }
         if then.length != now.length {
             options.push(format!("--max-length {}", then.length));
@@ -346,7 +354,7 @@ impl Plan {
         }
         match self.remedies.as_slice() {
             [] => {
-                text.push_str("No setting makes it fit: choose a smaller model or a larger device.")
+                text.push_str("No such setting makes it fit: choose a smaller model, fewer --targets, a lower --rank or a larger device.")
             }
             remedies => {
                 text.push_str("It would fit with ");

@@ -11,12 +11,12 @@ use super::plan::{self, Plan};
 use super::self_test;
 use super::session::{Outside, SessionError};
 use super::split::split;
-use crate::config::{EvalSource, Recompute, RunConfig, WeightPlace};
+use crate::config::{EvalSource, Recompute, RunConfig, Target, WeightPlace};
 use crate::data::pair::TokenizedPair;
 use crate::data::tokenizer::Tokenizer;
 use crate::gguf;
 use crate::kernels::pace;
-use crate::lora::{LoraAdapter, peft};
+use crate::lora::{LoraAdapter, LoraConfig, peft};
 use crate::model::Model;
 use crate::model::checkpoint::{ModelSummary, model_hash};
 use crate::model::config::ModelConfig;
@@ -51,9 +51,14 @@ pub enum PrepareError {
     )]
     Changed { what: &'static str, path: PathBuf, recorded: String, found: String },
     #[error(
-        "{path} was made with {field} {found}, but this run has {wanted}. Give --{field} {found}."
+        "{path} was made with {field} {found}, but this run has {wanted}. Give --{field}={found}."
     )]
     InitAdapter { path: PathBuf, field: &'static str, found: String, wanted: String },
+    #[error(
+        "{path} holds adapters with {field} {found}, but run.json says {wanted}. Put {found} back there, or start a \
+         new run."
+    )]
+    Edited { path: PathBuf, field: &'static str, found: String, wanted: String },
     #[error("{refusal}")]
     Refused { refusal: String },
     #[error("cannot tell where {path} lies ({source}). Give its full path.")]
@@ -112,6 +117,7 @@ pub fn prepare(
     }
     outside.enter("planning memory");
     let shape = read_shape(config)?;
+    warnings.extend(beyond_context(&shape, &train, &probe));
     let plan = plan::plan(config, &shape, &train, &probe, &choice);
     if let Some(refusal) = plan.refusal() {
         return Err(SessionError::input(PrepareError::Refused { refusal }));
@@ -196,6 +202,26 @@ pub fn plan_run(config: &RunConfig) -> Result<Plan, SessionError> {
     let shape = read_shape(config)?;
     let choice = device::choose(&config.device).map_err(SessionError::input)?;
     Ok(plan::plan(config, &shape, &train, &probe, &choice))
+}
+
+/// Of pairs that are longer than what the model was made for.
+fn beyond_context(
+    model: &ModelConfig,
+    train: &[TokenizedPair],
+    probe: &[TokenizedPair],
+) -> Option<String> {
+    let context = model.max_position_embeddings;
+    let length = |pair: &TokenizedPair| {
+        pair.prompt_ids.len() + pair.chosen_ids.len().max(pair.rejected_ids.len())
+    };
+    let long = train.iter().chain(probe).filter(|pair| length(pair) > context).count();
+    (long > 0).then(|| {
+        let pairs = if long == 1 { "pair is" } else { "pairs are" };
+        format!(
+            "{long} {pairs} longer than the {context} tokens that the model was made for (max_position_embeddings in its \
+             config.json), where its probabilities mean little: --max-length {context} leaves the rest of them out"
+        )
+    })
 }
 
 /// The pairs to train on, and the probe as ids and as text.
@@ -319,36 +345,45 @@ fn refuse_changed(
     Ok(())
 }
 
-/// Reads `--init-adapter` and checks that it is of the shape this run trains.
-fn load_init(path: &Path, config: &RunConfig, model: &Model) -> Result<LoraAdapter, SessionError> {
-    let mut adapter = peft::load(path, &model.config).map_err(SessionError::input)?;
-    let refuse = |field, found: String, wanted: String| {
-        Err(SessionError::input(PrepareError::InitAdapter {
-            path: path.into(),
-            field,
-            found,
-            wanted,
-        }))
-    };
-    let names = |targets: &[crate::config::Target]| {
+/// What of `config` an adapter was not made with: the option, the adapter's value and the configuration's.
+fn other_adapter(made: &LoraConfig, config: &RunConfig) -> Option<(&'static str, String, String)> {
+    let names = |targets: &[Target]| {
         let mut targets = targets.to_vec();
         targets.sort();
         let names: Vec<&str> =
             targets.iter().map(|t| t.module_name().trim_end_matches("_proj")).collect();
         names.join(",")
     };
-    let made = &adapter.config;
-    if made.rank != config.rank {
-        return refuse("rank", made.rank.to_string(), config.rank.to_string());
+    let fields = [
+        ("rank", made.rank.to_string(), config.rank.to_string()),
+        ("alpha", made.alpha.to_string(), config.alpha.to_string()),
+        ("targets", names(&made.targets), names(&config.targets)),
+        ("rslora", made.rslora.to_string(), config.rslora.to_string()),
+    ];
+    fields.into_iter().find(|(_, made, wanted)| made != wanted)
+}
+
+/// The adapters of a checkpoint are those that its run's configuration speaks of.
+pub fn refuse_edited(
+    path: &Path,
+    made: &LoraConfig,
+    config: &RunConfig,
+) -> Result<(), SessionError> {
+    match other_adapter(made, config) {
+        None => Ok(()),
+        Some((field, found, wanted)) => {
+            let path = path.into();
+            Err(SessionError::input(PrepareError::Edited { path, field, found, wanted }))
+        }
     }
-    if made.alpha != config.alpha {
-        return refuse("alpha", made.alpha.to_string(), config.alpha.to_string());
-    }
-    if names(&made.targets) != names(&config.targets) {
-        return refuse("targets", names(&made.targets), names(&config.targets));
-    }
-    if made.rslora != config.rslora {
-        return refuse("rslora", made.rslora.to_string(), config.rslora.to_string());
+}
+
+/// Reads `--init-adapter` and checks that it is of the shape this run trains.
+fn load_init(path: &Path, config: &RunConfig, model: &Model) -> Result<LoraAdapter, SessionError> {
+    let mut adapter = peft::load(path, &model.config).map_err(SessionError::input)?;
+    if let Some((field, found, wanted)) = other_adapter(&adapter.config, config) {
+        let path = path.into();
+        return Err(SessionError::input(PrepareError::InitAdapter { path, field, found, wanted }));
     }
     adapter.config.dropout = config.dropout;
     Ok(adapter)

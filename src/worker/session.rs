@@ -144,6 +144,9 @@ fn run_job(job: Job, outside: &Outside, journal: &Journal) -> Result<Ending, Ses
         Some(folder) => {
             let loaded = checkpoint::load_newest(&folder.path, &prepared.model.config)
                 .map_err(SessionError::input)?;
+            if let Some(arm) = loaded.state.arms.first() {
+                prepare::refuse_edited(&loaded.path, &arm.adapter.config, &config)?;
+            }
             let log =
                 EventLog::resume(&folder.path, loaded.state.step).map_err(SessionError::failure)?;
             journal.open(log);

@@ -29,7 +29,9 @@ pub enum TensorFileError {
         "{path} is a git-LFS pointer, not the tensors themselves. Run `git lfs pull` in the folder it came from."
     )]
     LfsPointer { path: PathBuf },
-    #[error("{path} is not a whole safetensors file ({reason}). Fetch or export it again.")]
+    #[error(
+        "{path} is not a whole safetensors file ({reason}): it was cut short or changed. Fetch or make it again."
+    )]
     Format { path: PathBuf, reason: String },
     #[error(
         "{path}: tensor `{name}` has type {dtype:?}; only F32, F16 and BF16 are read. Save the adapter in one of them."
