@@ -24,7 +24,7 @@ pub enum FileError {
     NoSpace { action: &'static str, path: PathBuf, source: io::Error },
     #[error("no permission to {action} {path} ({source}). Choose a folder you may write to.")]
     Permission { action: &'static str, path: PathBuf, source: io::Error },
-    #[error("cannot {action} {path}: {source}.")]
+    #[error("cannot {action} {path} ({source}). Check that its folder exists and may be used.")]
     Other { action: &'static str, path: PathBuf, source: io::Error },
 }
 

@@ -67,11 +67,18 @@ pub fn run(paths: Vec<PathBuf>) -> anyhow::Result<()> {
         }),
     )
     .map_err(|error| {
+        let reason = without_source_lines(&error.to_string());
         anyhow::anyhow!(
-            "the window cannot open: {error}. It needs X11 or XWayland and a Vulkan, Metal or DX12 driver \
+            "the window cannot open ({reason}). It needs X11 or XWayland and a Vulkan, Metal or DX12 driver \
              (mesa-vulkan-drivers draws without a GPU); every command also works without a window, see --help."
         )
     })
+}
+
+/// An error of the window system without the line of its source code.
+fn without_source_lines(error: &str) -> String {
+    let told = error.rsplit_once(".rs:").and_then(|(_, rest)| rest.split_once(": "));
+    told.map_or(error, |(_, reason)| reason).trim_end_matches('.').to_owned()
 }
 
 /// Whether frames are drawn by the processor (llvmpipe, WARP).
@@ -96,3 +103,15 @@ fn prefer_x11(builder: &mut eframe::EventLoopBuilder<eframe::UserEvent>) {
 
 #[cfg(not(target_os = "linux"))]
 fn prefer_x11(_: &mut eframe::EventLoopBuilder<eframe::UserEvent>) {}
+
+#[cfg(test)]
+mod tests {
+    use super::without_source_lines;
+
+    #[test]
+    fn an_error_is_told_without_the_place_in_somebodys_source() {
+        let long = "winit EventLoopError: os error at /home/a/winit-0.30/src/x11/mod.rs:765: no DISPLAY is set.";
+        assert_eq!(without_source_lines(long), "no DISPLAY is set");
+        assert_eq!(without_source_lines("no adapter"), "no adapter");
+    }
+}

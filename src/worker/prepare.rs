@@ -90,6 +90,8 @@ pub fn prepare(
     outside: &Outside,
 ) -> Result<Option<Prepared>, SessionError> {
     let stopped = || outside.controls.stop_asked();
+    // First, because a folder that is no model has no tokenizer either.
+    let shape = read_shape(config)?;
     outside.enter("reading the data");
     let mut warnings = Vec::new();
     let Read { train, probe, probe_texts, tokenizer } = read_and_split(config, &mut warnings)?;
@@ -116,7 +118,6 @@ pub fn prepare(
         return Ok(None);
     }
     outside.enter("planning memory");
-    let shape = read_shape(config)?;
     warnings.extend(beyond_context(&shape, &train, &probe));
     let plan = plan::plan(config, &shape, &train, &probe, &choice);
     if let Some(refusal) = plan.refusal() {
@@ -198,8 +199,8 @@ fn read_shape(config: &RunConfig) -> Result<ModelConfig, SessionError> {
 
 /// Plans a run without starting it: reads the data and config.json, opens no device.
 pub fn plan_run(config: &RunConfig) -> Result<Plan, SessionError> {
-    let Read { train, probe, .. } = read_and_split(config, &mut Vec::new())?;
     let shape = read_shape(config)?;
+    let Read { train, probe, .. } = read_and_split(config, &mut Vec::new())?;
     let choice = device::choose(&config.device).map_err(SessionError::input)?;
     Ok(plan::plan(config, &shape, &train, &probe, &choice))
 }
