@@ -126,7 +126,7 @@ fn arithmetic_that_the_device_lacks_is_refused() {
     command.arg("--run").arg(root.path().join("run")).env("DPOP_STUDIO_RUNS", root.path());
     let ran = run(command);
     assert_eq!(ran.code, Some(2), "{}", ran.stderr);
-    assert!(ran.stderr.contains("compute_precision"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("--compute-precision f32"), "{}", ran.stderr);
 }
 
 /// Where only streaming fits, `auto` streams, says so, and trains the same adapter.

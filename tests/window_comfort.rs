@@ -32,6 +32,95 @@ fn the_tour_has_three_stops_and_comes_once() {
     }
 }
 
+/// By keyboard alone, and nothing behind the shade is in reach.
+#[test]
+fn the_tour_is_walked_by_enter() {
+    let mut bench = open_with(USUAL, Theme::Dark, Vec::new(), |folders| {
+        std::fs::remove_file(&folders.memory).unwrap();
+    });
+    bench.run_steps(3);
+    bench.get_by_role_and_label(Role::Button, "Data").click();
+    bench.run_steps(3);
+    for stop in 1..=3 {
+        bench.get_by_label(&format!("{stop} of 3"));
+        bench.key_press(Key::Enter);
+        bench.run_steps(4);
+    }
+    assert!(bench.query_by_label_contains("of 3").is_none());
+}
+
+/// What the trainer would refuse keeps Start off, in the words of the form.
+#[test]
+fn what_would_be_refused_keeps_start_off() {
+    let mut bench = open_with(USUAL, Theme::Light, Vec::new(), |folders| {
+        folders.program = env!("CARGO_BIN_EXE_dpop-studio").into();
+    });
+    wait(&mut bench, "the demo", |state| state.memory_need.is_some());
+    assert!(bench.state_mut().state().can_start());
+    for (name, value, words) in [
+        ("compute_precision", "f16", "“Arithmetic” f32"),
+        ("memory_limit", "0.0001", "“Memory limit”"),
+        ("device", "wgpu:nowhere", "nowhere"),
+    ] {
+        let before = bench.state_mut().state().form.get(name).to_owned();
+        if name != "device" {
+            bench.state_mut().state().form.set("device", "cpu");
+        }
+        bench.state_mut().state().form.set(name, value);
+        bench.run_steps(2);
+        wait(&mut bench, "a refusal", |state| !state.start_hindrances().is_empty());
+        let state = bench.state_mut().state();
+        assert!(!state.can_start());
+        let told = state.start_hindrances().join(" ");
+        assert!(told.contains(words) && !told.contains("--"), "{name}: {told}");
+        bench.get_by_label("Not ready");
+        picture(&mut bench, &format!("refused-{name}-light"));
+        bench.state_mut().state().form.set(name, before);
+        bench.run_steps(2);
+        wait(&mut bench, "a plan", |state| state.memory_need.is_some());
+        assert!(bench.state_mut().state().can_start());
+    }
+}
+
+/// The menu ends within the window; what does not fit is scrolled to.
+#[test]
+fn the_menu_fits_a_small_window() {
+    let mut bench = open(SMALL, Theme::Dark);
+    bench.get_by_label("Menu").click();
+    bench.run_steps(4);
+    picture(&mut bench, "menu-small-dark");
+    let bottom = |bench: &window::Bench| bench.get_by_label_contains("Quit").rect().bottom();
+    assert!(bottom(&bench) > SMALL[1], "it needs no scrolling, and this test shows nothing");
+    let first = bench.get_by_label_contains("Open GGUF file…").rect().center();
+    bench.hover_at(first);
+    for _ in 0..40 {
+        bench.event(eframe::egui::Event::MouseWheel {
+            unit: eframe::egui::MouseWheelUnit::Point,
+            delta: eframe::egui::vec2(0.0, -60.0),
+            modifiers: Modifiers::default(),
+            phase: eframe::egui::TouchPhase::Move,
+            source: eframe::egui::MouseWheelSource::Wheel,
+        });
+        bench.run_steps(1);
+    }
+    bench.run_steps(20);
+    assert!(bottom(&bench) <= SMALL[1], "Quit is at {}", bottom(&bench));
+}
+
+/// A run that failed before its first figure is gone when something else is chosen.
+#[test]
+fn a_failed_start_does_not_stay() {
+    let mut bench = open(USUAL, Theme::Light);
+    start(&mut bench, [Event::Failed { message: "no such thing: use --rank 4".to_owned() }]);
+    bench.get_by_label_contains("use “Rank r” 4");
+    let file = bench.state().runs().parent().unwrap().join("mine.jsonl");
+    let row = r#"{"prompt":"a","chosen":"b c","rejected":"b d"}"#;
+    std::fs::write(&file, format!("{row}\n{row}\n{row}\n")).unwrap();
+    drop_paths(&mut bench, &[&file]);
+    wait(&mut bench, "the file", |state| state.data.ready().is_some_and(|d| d.path == file));
+    assert!(bench.query_by_label_contains("The run failed").is_none());
+}
+
 #[test]
 fn a_setting_is_taken_back_and_kept_by_name() {
     let mut bench = open(USUAL, Theme::Dark);

@@ -128,7 +128,10 @@ fn a_device_that_is_not_there_is_said_and_a_run_keeps_its_device() {
     bench.key_press_modifiers(Modifiers::COMMAND.plus(Modifiers::SHIFT), Key::F);
     bench.run_steps(3);
     wait(&mut bench, "the failure", |state| matches!(state.foresight.scored, Loaded::Failed(_)));
-    bench.get_by_label_contains("no such device");
+    // The forecast says it, and so does what keeps Start off.
+    wait(&mut bench, "the plan", |state| !state.start_hindrances().is_empty());
+    assert!(bench.query_all_by_label_contains("no such device").count() >= 2);
+    assert!(!bench.state_mut().state().can_start());
     picture(&mut bench, "forecast-failed-light");
     bench.state_mut().state().form.set("device", "cpu");
     bench.run_steps(3);

@@ -405,7 +405,7 @@ pub(super) fn fit(
         return Err(Drop::new(
             "prompt",
             format!(
-                "alone has {prompt} tokens, and max length is {max_length}; raise max length or shorten the prompt"
+                "alone has {prompt} tokens, and --max-length is {max_length}; raise it or shorten the prompt"
             ),
         ));
     }

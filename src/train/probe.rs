@@ -87,8 +87,8 @@ impl Trainer {
 fn collapse_event(step: usize, arm: &str, chosen: f64, reference: f64, values: &Metrics) -> Event {
     let percent = values.get("rewards/accuracies").copied().unwrap_or(0.0) * 100.0;
     let message = format!(
-        "{} collapses at step {step}: the preferred answers now have {chosen:.3} nats per token, {:.3} below \
-         the base model's {reference:.3}, although {percent:.0} % of the pairs are ranked right.",
+        "{} collapses at step {step}: the preferred answers had {chosen:.3} nats per token there, {:.3} below \
+         the base model's {reference:.3}, although {percent:.0} % of the pairs were ranked right.",
         arm_title(arm),
         reference - chosen,
     );

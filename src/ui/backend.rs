@@ -9,6 +9,7 @@ use serde::Deserialize;
 use crate::config::WeightPlace;
 use crate::data::analysis::DiffKind;
 use crate::data::inspect::{self as inspection, InspectReport, TokenReport};
+use crate::data::pair::Skipped;
 use crate::insight::forecast::Forecast;
 use crate::model::checkpoint::ModelSummary as Summary;
 use crate::model::generate::Finish;
@@ -21,9 +22,10 @@ use crate::worker::plan::{Plan, bytes_text};
 use crate::worker::writer::{Texts, Written};
 
 use super::drop::is_model;
+use super::form::in_labels;
 use super::state::{Asked, Opened};
 use super::summaries::{
-    DataReport, MemoryLine, ModelSummary, Piece, PreviewPair, RunRow, SkippedRow,
+    DataReport, MemoryLine, ModelSummary, Piece, PreviewPair, RunRow, SkippedRows,
 };
 use super::trainer::{Job, Trainer};
 use crate::report::format;
@@ -69,27 +71,54 @@ pub fn inspect(data: &Path, model: Option<&Path>, max_length: usize) -> Result<D
     Ok(data_report(&report))
 }
 
-/// Skipped rows that the view lists one by one.
-const LISTED_ROWS: usize = 200;
+/// Reasons that the view lists, and places that it names for each.
+const LISTED_REASONS: usize = 40;
+const NAMED_PLACES: usize = 6;
+
+/// Skipped rows by their reason, in the order of the file.
+fn skipped_rows(report: &InspectReport) -> Vec<SkippedRows> {
+    let mut groups: Vec<(&Skipped, Vec<usize>)> = Vec::new();
+    for skipped in &report.skipped {
+        let place = skipped.line.unwrap_or(skipped.row);
+        let same = |(first, _): &(&Skipped, Vec<usize>)| {
+            (&first.reason, &first.field) == (&skipped.reason, &skipped.field)
+        };
+        match groups.iter().position(same) {
+            Some(group) => groups[group].1.push(place),
+            None if groups.len() < LISTED_REASONS => groups.push((skipped, vec![place])),
+            None => {}
+        }
+    }
+    let words = |(first, places): (&Skipped, Vec<usize>)| {
+        let kind = if first.line.is_some() { "Line" } else { "Row" };
+        let plural = if places.len() > 1 { "s" } else { "" };
+        let named: Vec<String> = places.iter().take(NAMED_PLACES).map(usize::to_string).collect();
+        let more = match places.len().saturating_sub(NAMED_PLACES) {
+            0 => String::new(),
+            more => format!(" and {} more", format::count(more as u64)),
+        };
+        let field = first.field.as_ref().map(|field| format!(", field {field}"));
+        SkippedRows {
+            count: places.len(),
+            places: format!(
+                "{kind}{plural} {}{more}{}",
+                named.join(", "),
+                field.unwrap_or_default()
+            ),
+            reason: in_labels(&first.reason),
+        }
+    };
+    groups.into_iter().map(words).collect()
+}
 
 fn data_report(report: &InspectReport) -> DataReport {
-    let skipped = report.skipped.iter().take(LISTED_ROWS).map(|skipped| {
-        let mut place = match skipped.line {
-            Some(line) => format!("Line {line}"),
-            None => format!("Row {}", skipped.row),
-        };
-        if let Some(field) = &skipped.field {
-            place.push_str(&format!(", field {field}"));
-        }
-        SkippedRow { place, reason: skipped.reason.clone() }
-    });
     DataReport {
         path: report.file.clone(),
         rows: report.rows,
         usable: report.usable,
         schema: report.schema_text.clone(),
         columns: report.columns.clone(),
-        skipped: skipped.collect(),
+        skipped: skipped_rows(report),
         preview: report.preview.iter().map(preview).collect(),
         figures: figures(report),
     }
@@ -330,7 +359,7 @@ pub fn memory_line(said: &[u8]) -> Option<MemoryLine> {
             limit.unwrap_or_default()
         ),
         parts: rows.join("\n"),
-        refusal: plan.refusal(),
+        refusal: plan.refusal().as_deref().map(in_labels),
     })
 }
 

@@ -5,6 +5,22 @@ use std::process::{Child, ChildStderr, Command, ExitStatus};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+/// Why a command gave nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// It said so itself.
+    Told(String),
+    /// It could not be started, or ended without a word.
+    Untold(String),
+}
+
+impl Trouble {
+    pub fn message(self) -> String {
+        let (Trouble::Told(message) | Trouble::Untold(message)) = self;
+        message
+    }
+}
+
 /// A command on its way. Dropping it ends the process.
 pub struct Errand(Arc<Mutex<Held>>);
 
@@ -22,7 +38,7 @@ impl Errand {
         command: Command,
         input: String,
         progress: impl Fn(String) + Send + 'static,
-        done: impl FnOnce(Result<Vec<u8>, String>) + Send + 'static,
+        done: impl FnOnce(Result<Vec<u8>, Trouble>) + Send + 'static,
     ) -> Errand {
         let held = Arc::new(Mutex::new(Held::default()));
         let own = Arc::clone(&held);
@@ -51,9 +67,10 @@ fn run(
     input: &str,
     held: &Mutex<Held>,
     progress: impl Fn(String) + Send + 'static,
-) -> Result<Vec<u8>, String> {
-    let mut child =
-        command.spawn().map_err(|error| format!("The program could not be started: {error}."))?;
+) -> Result<Vec<u8>, Trouble> {
+    let mut child = command
+        .spawn()
+        .map_err(|error| Trouble::Untold(format!("The program could not be started: {error}.")))?;
     let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
     {
         let mut held = locked(held);
@@ -75,9 +92,9 @@ fn run(
     let errors = listener.and_then(|listener| listener.join().ok()).unwrap_or_default();
     match locked(held).child.as_mut().map(Child::wait) {
         Some(Ok(status)) if status.success() => Ok(said),
-        Some(Ok(status)) if errors.is_empty() => Err(without_a_word(status)),
-        Some(Ok(_)) => Err(errors),
-        _ => Err("The program ended in a way that could not be followed.".to_owned()),
+        Some(Ok(status)) if errors.is_empty() => Err(Trouble::Untold(without_a_word(status))),
+        Some(Ok(_)) => Err(Trouble::Told(errors)),
+        _ => Err(Trouble::Untold("The program ended in a way that could not be followed.".into())),
     }
 }
 
@@ -105,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    type Said = Result<Vec<u8>, String>;
+    type Said = Result<Vec<u8>, Trouble>;
 
     fn shell(script: &str) -> (Errand, Receiver<String>, Receiver<Said>) {
         let mut command = Command::new("sh");
@@ -125,9 +142,10 @@ mod tests {
         assert_eq!(told.iter().collect::<Vec<_>>(), ["half"]);
         let (_errand, _, ended) =
             shell("echo part; echo error: no >&2; echo error: never >&2; false");
-        assert_eq!(ended.recv().unwrap(), Err("no\nnever".to_owned()));
+        assert_eq!(ended.recv().unwrap(), Err(Trouble::Told("no\nnever".to_owned())));
         let (_errand, _, ended) = shell("exit 7");
-        assert!(ended.recv().unwrap().unwrap_err().contains("without a word"));
+        let Err(Trouble::Untold(words)) = ended.recv().unwrap() else { panic!("nothing was told") };
+        assert!(words.contains("without a word"));
     }
 
     #[test]

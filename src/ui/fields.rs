@@ -1,7 +1,8 @@
 //! Rows of the cards: a label, an editor for a field of the form, its complaint.
 
 use eframe::egui::{
-    self, Align2, Button, ComboBox, RichText, Sense, Stroke, StrokeKind, TextEdit, Ui, pos2, vec2,
+    self, Align2, Button, ComboBox, Rect, RichText, Sense, Stroke, StrokeKind, TextEdit, Ui, pos2,
+    vec2,
 };
 
 use super::form::{Form, Kind, kind};
@@ -20,6 +21,16 @@ pub fn field_row(ui: &mut Ui, form: &mut Form, name: &str, enabled: bool) {
         ui.horizontal(|ui| {
             let label = row_label(ui, field);
             ui.label_inputs_by(label, |ui| editor(ui, form, field, complaint.is_some()));
+            // Whoever walks the form by Tab sees where they are.
+            let focused = ui.memory(|memory| memory.focused());
+            let inside = |rect: Rect| ui.min_rect().contains_rect(rect);
+            let reached = focused
+                .filter(|_| ui.input(|i| i.key_pressed(egui::Key::Tab)))
+                .and_then(|id| ui.ctx().read_response(id))
+                .filter(|response| inside(response.rect));
+            if let Some(response) = reached {
+                response.scroll_to_me(None);
+            }
         });
     });
     if let Some(text) = complaint {
@@ -128,10 +139,11 @@ fn path_box(ui: &mut Ui, field: &Field, value: &str, width: f32, bad: bool) -> e
     let name = format!("{}: {value}", field.label);
     let enabled = ui.is_enabled();
     response.widget_info(|| egui::WidgetInfo::labeled(egui::Role::Button, enabled, &name));
-    let stroke = match (bad, response.hovered()) {
-        (true, _) => Stroke::new(1.2, t.danger),
-        (false, true) => Stroke::new(1.0, t.text_faint),
-        (false, false) => Stroke::new(1.0, t.card_border),
+    let stroke = match (bad, response.has_focus(), response.hovered()) {
+        (true, ..) => Stroke::new(1.2, t.danger),
+        (false, true, _) => Stroke::new(1.2, t.accent),
+        (false, false, true) => Stroke::new(1.0, t.text_faint),
+        (false, false, false) => Stroke::new(1.0, t.card_border),
     };
     ui.painter().rect(rect, 6.0, t.well, stroke, StrokeKind::Inside);
     let font = theme::regular(13.0);

@@ -141,6 +141,8 @@ pub struct Foresight {
     /// Row of the file that was chosen, and its text.
     pub row: Option<usize>,
     pub text: Loaded<PreviewPair>,
+    /// Bring the text into sight when it is there.
+    pub reveal: bool,
 }
 
 impl Foresight {

@@ -65,6 +65,16 @@ const PLACES: &[(&str, &str)] =
     &[("auto", "Automatic"), ("resident", "On the device"), ("stream", "Streamed")];
 const RECOMPUTE: &[(&str, &str)] = &[("auto", "Automatic"), ("off", "Off"), ("on", "On")];
 
+/// A message of the command line in the window's words: options under the labels of their fields.
+pub fn in_labels(text: &str) -> String {
+    let mut fields: Vec<&Field> = FIELDS.iter().collect();
+    // Longer flags first: one may begin with another.
+    fields.sort_by_key(|field| std::cmp::Reverse(field.flag.len()));
+    fields.into_iter().fold(text.to_owned(), |text, field| {
+        text.replace(field.flag, &format!("“{}”", field.label))
+    })
+}
+
 /// Which editor a field gets.
 pub fn kind(field: &Field) -> Kind {
     match field.name {

@@ -10,7 +10,7 @@ use eframe::egui::Context;
 
 use super::backend;
 use super::demo::{self, Demo};
-use super::errand::Errand;
+use super::errand::{Errand, Trouble};
 use super::export::{Export, Parcel};
 use super::probe::{self, ProbeSource, ProbeView};
 use super::state::{Asked, Opened, Wanted};
@@ -127,14 +127,17 @@ impl Mailbox {
         self.spawn(move || Message::Model { ticket, result: backend::model_summary(&folder) });
     }
 
-    /// What a run with these options would need. Without an answer the cards tell what is wrong with model, data and
-    /// fields.
+    /// What a run with these options would need, or why it would be refused.
     pub fn plan(&self, ticket: u64, program: &Path, options: &[OsString]) -> Errand {
         let mut command = client::command(program);
         command.arg("plan").args(options).arg("--json");
         let mailbox = self.clone();
         Errand::start(command, String::new(), drop, move |said| {
-            let line = said.ok().and_then(|said| backend::memory_line(&said));
+            let line = match said {
+                Ok(said) => backend::memory_line(&said),
+                Err(Trouble::Told(reason)) => Some(MemoryLine::refused(&reason)),
+                Err(Trouble::Untold(_)) => None,
+            };
             mailbox.send(Message::Plan { ticket, line });
         })
     }
@@ -150,6 +153,7 @@ impl Mailbox {
             }
         };
         Errand::start(command, String::new(), progress, move |said| {
+            let said = said.map_err(Trouble::message);
             let result = said.and_then(|said| backend::forecast(&said)).map(Box::new);
             mailbox.send(Message::Scored { ticket, result });
         })
@@ -163,6 +167,7 @@ impl Mailbox {
         let mailbox = self.clone();
         // A newline at the end does not count.
         Errand::start(command, format!("{prompt}\n"), drop, move |said| {
+            let said = said.map_err(Trouble::message);
             let result = said.and_then(|said| backend::answers(&said, prompt));
             mailbox.send(Message::Asked { ticket, result });
         })

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn an_error_is_told_without_the_place_in_somebodys_source() {
-        let long = "winit EventLoopError: os error at /home/a/winit-0.30/src/x11/mod.rs:765: no DISPLAY is set.";
+        let long = "winit EventLoopError: os error at /somewhere/winit-0.30/src/x11/mod.rs:765: no DISPLAY is set.";
         assert_eq!(without_source_lines(long), "no DISPLAY is set");
         assert_eq!(without_source_lines("no adapter"), "no adapter");
     }

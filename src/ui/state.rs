@@ -312,7 +312,7 @@ impl State {
             self.run.status = Status::Failed {
                 message: format!(
                     "The trainer ended without saying why ({how}). Its last words are below; \
-                     if memory ran out, resume with fewer pairs per pass or a shorter longest pair."
+                     if memory ran out, start again with fewer pairs per pass or shorter sequences."
                 ),
             };
         }
@@ -350,6 +350,8 @@ impl State {
         {
             reasons.push("Preference file: no usable pair in it".into());
         }
+        // The plan refuses what the trainer would refuse.
+        reasons.extend(self.memory_need.as_ref().and_then(|need| need.refusal.clone()));
         reasons
     }
 

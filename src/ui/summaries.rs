@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::form::in_labels;
+
 /// One row of a preference file, its answers cut into equal and differing words.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PreviewPair {
@@ -29,10 +31,19 @@ pub struct MemoryLine {
     pub refusal: Option<String>,
 }
 
-/// A row left out, where it stands and why.
+impl MemoryLine {
+    /// Of a run that cannot even be planned.
+    pub fn refused(reason: &str) -> MemoryLine {
+        let refusal = Some(in_labels(reason));
+        MemoryLine { text: String::new(), parts: String::new(), refusal }
+    }
+}
+
+/// Rows left out for one reason: how many, where the first of them stand, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SkippedRow {
-    pub place: String,
+pub struct SkippedRows {
+    pub count: usize,
+    pub places: String,
     pub reason: String,
 }
 
@@ -44,7 +55,8 @@ pub struct DataReport {
     pub usable: usize,
     pub schema: String,
     pub columns: Vec<String>,
-    pub skipped: Vec<SkippedRow>,
+    /// The first reasons.
+    pub skipped: Vec<SkippedRows>,
     pub preview: Vec<PreviewPair>,
     /// Further figures: lengths, edit distance, ..
     pub figures: Vec<(String, String)>,

@@ -143,8 +143,8 @@ pub enum DeviceError {
     NotFound { wanted: String, names: Vec<String> },
 
     #[error(
-        "{label} does not multiply 16-bit floats, so compute_precision cannot be f16. Choose f32 (--compute-precision \
-         f32); to save memory alone, --base-precision f16 works everywhere."
+        "this device has no 16-bit arithmetic ({label}). Choose --compute-precision f32; to save memory alone, \
+         --base-precision f16 works everywhere."
     )]
     NoF16 { label: String },
 

@@ -340,7 +340,7 @@ impl Plan {
             let (total, has) = (bytes_text(self.total), bytes_text(limit.bytes));
             let _ = write!(
                 text,
-                "This run needs about {total} and {} has {has} ({}). ",
+                "This run needs about {total}, and there is {has} on {} ({}). ",
                 self.device, limit.source
             );
         }

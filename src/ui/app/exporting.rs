@@ -1,6 +1,6 @@
 //! Taking things away: where to, what, and the word that it is done.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use eframe::egui::Context;
 
@@ -10,6 +10,18 @@ use crate::ui::theme::TokensExt;
 use crate::ui::views::charts::Look;
 
 use super::App;
+
+/// `name` in `folder`, or `name-2`, .. where that is taken: nobody was asked whether it may be replaced.
+fn unused(folder: &Path, name: &str) -> PathBuf {
+    let (stem, extension) = match name.rsplit_once('.') {
+        Some((stem, extension)) => (stem, format!(".{extension}")),
+        None => (name, String::new()),
+    };
+    let numbered = (2..).map(|number| format!("{stem}-{number}{extension}"));
+    let names = std::iter::once(name.to_owned()).chain(numbered);
+    let mut paths = names.map(|name| folder.join(name));
+    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
+}
 
 impl App {
     pub(super) fn ask_where(&mut self, export: Export) {
@@ -35,7 +47,7 @@ impl App {
     pub(super) fn save_beside(&mut self, ctx: &Context, export: &Export) {
         let name = export.file_name(&export::name(self.state.shown_run()));
         match self.home_of(export) {
-            Some(folder) => self.save(ctx, export, folder.join(name)),
+            Some(folder) => self.save(ctx, export, unused(&folder, &name)),
             None => self.message("It could not be saved", "This run has no folder."),
         }
     }

@@ -49,6 +49,7 @@ impl App {
         let Some(data) = self.state.form.path("data") else { return };
         self.state.foresight.row = Some(row);
         self.state.foresight.text = Loaded::Loading;
+        self.state.foresight.reveal = true;
         self.mailbox.read_pair(data, self.state.form.path("model"), row);
     }
 }

@@ -217,6 +217,10 @@ impl App {
         if self.planned.as_ref() == Some(&options) {
             return;
         }
+        // A refusal is of the settings that were planned; figures may stay until newer ones come.
+        if self.state.memory_need.as_ref().is_some_and(|need| need.refusal.is_some()) {
+            self.state.memory_need = None;
+        }
         if ctx.egui_wants_keyboard_input() {
             ctx.request_repaint_after(Duration::from_secs_f64(TYPING_REST));
             return;

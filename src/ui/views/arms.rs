@@ -16,9 +16,14 @@ use crate::ui::widgets;
 
 /// Titles, metrics of the probe and how they are written; where there is little room the last ones are left out.
 const FIGURES: [(&str, &str, &str, Unit); 6] = [
-    ("chosen", "Mean of a chosen answer's token, nats", "logps_per_token/chosen", Unit::Plain),
     (
-        "chosen − ref.",
+        "chosen / token",
+        "Mean of a chosen answer's token, nats",
+        "logps_per_token/chosen",
+        Unit::Plain,
+    ),
+    (
+        "less ref. / answer",
         "Chosen answers less the reference, nats per answer",
         "change/chosen",
         Unit::Plain,
@@ -27,7 +32,7 @@ const FIGURES: [(&str, &str, &str, Unit); 6] = [
     ("accuracy", "Share of pairs with a margin above 0", "rewards/accuracies", Unit::Share),
     ("penalty on", "Share of chosen answers below the reference", "dpop/active", Unit::Share),
     (
-        "rejected",
+        "rejected / token",
         "Mean of a rejected answer's token, nats",
         "logps_per_token/rejected",
         Unit::Plain,

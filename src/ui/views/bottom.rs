@@ -94,12 +94,17 @@ fn second_line(state: &State, silent: bool, t: &Tokens) -> (String, eframe::egui
     }
     let step = || format!("Step {} of {}", run.step, run.steps);
     let muted = t.text_muted;
+    if !run.status.is_active() {
+        match state.start_hindrances().as_slice() {
+            [] => {}
+            [one] => return (one.clone(), t.danger),
+            [first, rest @ ..] => {
+                return (format!("{first} (and {} more)", rest.len()), t.danger);
+            }
+        }
+    }
     match &run.status {
-        Status::Idle => match state.start_hindrances().as_slice() {
-            [] => ("Press Start to train with these settings".into(), muted),
-            [one] => (one.clone(), t.danger),
-            [first, rest @ ..] => (format!("{first} (and {} more)", rest.len()), t.danger),
-        },
+        Status::Idle => ("Press Start to train with these settings".into(), muted),
         Status::Starting(phase) => (phase.clone(), muted),
         Status::Running => (format!("{}, epoch {:.2}", step(), run.pace.epoch), muted),
         Status::Paused | Status::Stopped { .. } | Status::Interrupted | Status::Failed { .. } => {

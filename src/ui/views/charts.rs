@@ -1,6 +1,6 @@
 //! All charts of one run: chosen above rejected, then six small ones, on one x axis and one cursor.
 
-use eframe::egui::{self, Align, Label, Layout, Popup, Pos2, RichText, Ui, vec2};
+use eframe::egui::{self, Align, Event, Label, Layout, Popup, Pos2, RichText, Ui, vec2};
 
 use crate::report::charts::{self, Chart, Scale};
 use crate::report::notes::{Kind, Note};
@@ -13,6 +13,7 @@ use crate::ui::chart::{ChartResponse, Place, chart_ui, color};
 use crate::ui::chart_cache::ChartCache;
 use crate::ui::command::{Command, TABLE};
 use crate::ui::export::{Export, Format, What};
+use crate::ui::form::in_labels;
 use crate::ui::state::State;
 use crate::ui::theme::{self, GAP, TokensExt};
 use crate::ui::views::arms::arms_card;
@@ -153,7 +154,7 @@ fn notes_ui(ui: &mut Ui, notes: &[Note]) {
             ui.horizontal_top(|ui| {
                 let word = RichText::new(note.kind.word()).font(theme::semibold(12.0)).color(color);
                 widgets::margin_word(ui, 66.0, word);
-                ui.add(Label::new(RichText::new(&note.text).size(12.5)).wrap());
+                ui.add(Label::new(RichText::new(in_labels(&note.text)).size(12.5)).wrap());
             });
         }
     });
@@ -351,7 +352,8 @@ fn legend(ui: &mut Ui, board: &Board<'_>, chart: &Chart, names: bool) {
 fn cursor(ui: &Ui, run: &RunView, look: Look, hovered: Option<(f64, Pos2)>) -> Option<f64> {
     let Some((x, pointer)) = hovered else {
         // Without a pointer the cursor belongs to the keyboard, until the pointer comes back.
-        let pointed = ui.input(|i| i.pointer.is_moving());
+        let moved = |event: &Event| matches!(event, Event::PointerMoved(_) | Event::PointerGone);
+        let pointed = ui.input(|i| i.events.iter().any(moved));
         return look.hover.filter(|_| !pointed);
     };
     let ruler = run.ruler(look.axis);

@@ -129,12 +129,14 @@ fn skipped_card(ui: &mut Ui, report: &DataReport) {
             if skipped == 0 {
                 widgets::hint(ui, "Every row is a usable pair.");
             }
-            for row in &report.skipped {
-                ui.label(RichText::new(&row.place).font(theme::medium(12.0)).color(t.warning));
-                widgets::hint(ui, &row.reason);
+            for rows in &report.skipped {
+                let places = RichText::new(&rows.places).font(theme::medium(12.0));
+                ui.add(egui::Label::new(places.color(t.warning)).wrap());
+                widgets::hint(ui, &rows.reason);
             }
-            if skipped > report.skipped.len() && !report.skipped.is_empty() {
-                widgets::hint(ui, format!("… and {} more", skipped - report.skipped.len()));
+            let listed: usize = report.skipped.iter().map(|rows| rows.count).sum();
+            if skipped > listed && listed > 0 {
+                widgets::hint(ui, format!("… and {} more", skipped - listed));
             }
         },
     );
@@ -151,7 +153,8 @@ fn header(ui: &mut Ui, report: &DataReport, foresight: &mut bool) {
         }
         if *foresight {
             let words = "before training: what plain DPO would do";
-            ui.label(RichText::new(words).size(12.5).color(t.text_muted));
+            let words = RichText::new(words).size(12.5).color(t.text_muted);
+            ui.add(egui::Label::new(words).truncate());
             return;
         }
         let text =

@@ -10,6 +10,7 @@ use eframe::egui::{
 use crate::config::arm_title;
 use crate::report::run_view::{RunView, Status};
 use crate::ui::action::{Action, Actions};
+use crate::ui::form::in_labels;
 use crate::ui::theme::{self, CARD_RADIUS, GAP, Tokens, TokensExt};
 use crate::ui::widgets::{self, Icon};
 
@@ -151,7 +152,10 @@ fn failure(ui: &mut Ui, run: &RunView, message: &str, log_tail: &[String], actio
     } else {
         "The run failed".to_owned()
     };
-    banner(ui, t.danger, &title, message, |ui| run_buttons(ui, run, "Resume", actions));
+    banner(ui, t.danger, &title, &in_labels(message), |ui| run_buttons(ui, run, "Resume", actions));
+    // What the banner says already is no news.
+    let told = |line: &&String| !message.contains(line.trim_start_matches("error: ").trim());
+    let log_tail: Vec<&String> = log_tail.iter().filter(told).collect();
     if log_tail.is_empty() {
         return;
     }

@@ -1,6 +1,8 @@
 //! The left rail: the mark, the four places, light and dark.
 
-use eframe::egui::{Align, Frame, Layout, Margin, Panel, Popup, Sense, Stroke, Theme, Ui, vec2};
+use eframe::egui::{
+    Align, Frame, Layout, Margin, Panel, Popup, ScrollArea, Sense, Stroke, Theme, Ui, vec2,
+};
 
 use crate::ui::action::{Action, Actions};
 use crate::ui::command::{Command, TABLE};
@@ -45,12 +47,15 @@ pub fn rail_ui(ui: &mut Ui, state: &State, actions: &mut Actions) {
             }
             let menu = rail_button(ui, Icon::Menu, "Menu", false);
             Popup::menu(&menu).width(290.0).show(|ui| {
-                for entry in TABLE {
-                    if command_row(ui, entry.command, entry.command.enabled(state)) {
-                        actions.push(Action::Run(entry.command));
-                        ui.close();
+                let most = ui.ctx().content_rect().height() - 40.0;
+                ScrollArea::vertical().max_height(most).show(ui, |ui| {
+                    for entry in TABLE {
+                        if command_row(ui, entry.command, entry.command.enabled(state)) {
+                            actions.push(Action::Run(entry.command));
+                            ui.close();
+                        }
                     }
-                }
+                });
             });
         });
         let line = ui.max_rect().expand2(vec2(4.0, 12.0));

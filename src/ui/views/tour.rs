@@ -72,23 +72,22 @@ pub fn tour_ui(ui: &Ui, state: &mut State, actions: &mut Actions) {
         painter.rect_filled(part, 0.0, shade);
     }
     painter.rect_stroke(lit, 8.0, Stroke::new(2.0, t.accent), StrokeKind::Inside);
-    Area::new(Id::unique("tour"))
-        .order(Order::Tooltip)
-        .fixed_pos(beside(screen, lit))
-        .constrain(true)
-        .show(ui.ctx(), |ui| {
-            let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18)).corner_radius(12);
-            frame.show(ui, |ui| {
-                ui.set_width(WIDTH);
-                let count = format!("{} of {}", number + 1, STOPS.len());
-                ui.label(RichText::new(count).size(11.5).color(t.text_muted));
-                ui.label(RichText::new(stop.title).font(theme::semibold(16.0)));
-                let text = RichText::new(stop.text).size(13.0);
-                ui.add(eframe::egui::Label::new(text).wrap());
-                ui.add_space(6.0);
-                steps(ui, state, number, actions);
-            });
+    let area = Area::new(Id::unique("tour")).order(Order::Tooltip);
+    // What is dimmed is out of reach, for the pointer and for Tab.
+    ui.ctx().memory_mut(|memory| memory.set_modal_layer(area.layer()));
+    area.fixed_pos(beside(screen, lit)).constrain(true).show(ui.ctx(), |ui| {
+        let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18)).corner_radius(12);
+        frame.show(ui, |ui| {
+            ui.set_width(WIDTH);
+            let count = format!("{} of {}", number + 1, STOPS.len());
+            ui.label(RichText::new(count).size(11.5).color(t.text_muted));
+            ui.label(RichText::new(stop.title).font(theme::semibold(16.0)));
+            let text = RichText::new(stop.text).size(13.0);
+            ui.add(eframe::egui::Label::new(text).wrap());
+            ui.add_space(6.0);
+            steps(ui, state, number, actions);
         });
+    });
     if ui.input(|i| i.key_pressed(Key::Escape)) {
         actions.push(Action::EndTour);
     }
@@ -98,7 +97,11 @@ fn steps(ui: &mut Ui, state: &mut State, number: usize, actions: &mut Actions) {
     let size = vec2(WIDTH, 34.0);
     ui.allocate_ui_with_layout(size, Layout::right_to_left(Align::Center), |ui| {
         let last = number + 1 == STOPS.len();
-        if widgets::primary_button(ui, true, if last { "Done" } else { "Next" }).clicked() {
+        let next = widgets::primary_button(ui, true, if last { "Done" } else { "Next" });
+        if ui.memory(|memory| memory.focused().is_none()) {
+            next.request_focus();
+        }
+        if next.clicked() {
             if last {
                 actions.push(Action::EndTour);
             } else {

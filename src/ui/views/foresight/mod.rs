@@ -4,7 +4,7 @@
 mod scores;
 mod table;
 
-use eframe::egui::{RichText, ScrollArea, Ui, vec2};
+use eframe::egui::{Align, Rect, RichText, ScrollArea, Ui, vec2};
 
 use crate::data::analysis::Duplicate;
 use crate::insight::forecast::{Filter, Forecast};
@@ -81,7 +81,15 @@ fn scored(ui: &mut Ui, state: &mut State, forecast: &Forecast, actions: &mut Act
     table::pairs_card(ui, &mut state.foresight, forecast, &kept, list_height, actions);
     ui.add_space(gap);
     match &state.foresight.text {
-        Loaded::Ready(pair) => pair_card(ui, pair),
+        Loaded::Ready(pair) => {
+            let top = ui.cursor().min;
+            pair_card(ui, pair);
+            // Below the table, which fills a small window.
+            if std::mem::take(&mut state.foresight.reveal) {
+                let shown = Rect::from_min_max(top, ui.min_rect().max);
+                ui.scroll_to_rect(shown, Some(Align::Max));
+            }
+        }
         Loaded::Failed(message) => widgets::complaint(ui, message),
         Loaded::Loading => {
             ui.spinner();

@@ -14,6 +14,9 @@ use crate::ui::widgets;
 
 const ROW: f32 = 25.0;
 
+/// Below this width figures would be cut: the table scrolls sideways.
+const WIDTH: f32 = 600.0;
+
 /// Left edges of the columns as shares of the width: row, the scores, both answers, what is odd.
 const PLACES: [f32; 8] = [0.0, 0.08, 0.21, 0.32, 0.46, 0.61, 0.72, 0.84];
 
@@ -31,26 +34,41 @@ pub fn pairs_card(
         ui.horizontal(|ui| {
             ui.label(RichText::new("Likely to fall first").font(theme::semibold(14.0)));
             let words = "chosen, rejected: nats per token under the model";
-            ui.label(RichText::new(words).size(12.0).color(ui.tokens().text_faint));
+            let words = RichText::new(words).size(12.0).color(ui.tokens().text_faint);
+            ui.add(egui::Label::new(words).truncate());
         });
-        let sort = foresight.sort.unwrap_or((Score::Surprise, true));
-        if let Some(chosen) = titles(ui, sort) {
-            foresight.sort = Some(chosen);
-        }
-        ui.spacing_mut().item_spacing.y = 0.0;
-        let order = sorted(forecast, sort);
-        let height = (order.len().max(1) as f32 * ROW).min(most);
-        let area = ScrollArea::vertical().id_salt("scored").auto_shrink(false).max_height(height);
-        area.show_rows(ui, ROW, order.len(), |ui, range| {
-            for &place in &order[range] {
-                let pair = &forecast.pairs[place];
-                let passes = kept.binary_search(&pair.row).is_ok();
-                let odd = oddity(pair, super::repeated(forecast, pair.row));
-                if row_ui(ui, pair, odd, passes, foresight.row == Some(pair.row)) {
-                    actions.push(Action::ShowPair(pair.row));
-                }
+        ScrollArea::horizontal().id_salt("scored across").show(ui, |ui| {
+            ui.set_width(ui.available_width().max(WIDTH));
+            table(ui, foresight, forecast, kept, most, actions);
+        });
+    });
+}
+
+fn table(
+    ui: &mut Ui,
+    foresight: &mut Foresight,
+    forecast: &Forecast,
+    kept: &[usize],
+    most: f32,
+    actions: &mut Actions,
+) {
+    let sort = foresight.sort.unwrap_or((Score::Surprise, true));
+    if let Some(chosen) = titles(ui, sort) {
+        foresight.sort = Some(chosen);
+    }
+    ui.spacing_mut().item_spacing.y = 0.0;
+    let order = sorted(forecast, sort);
+    let height = (order.len().max(1) as f32 * ROW).min(most);
+    let area = ScrollArea::vertical().id_salt("scored").auto_shrink(false).max_height(height);
+    area.show_rows(ui, ROW, order.len(), |ui, range| {
+        for &place in &order[range] {
+            let pair = &forecast.pairs[place];
+            let passes = kept.binary_search(&pair.row).is_ok();
+            let odd = oddity(pair, super::repeated(forecast, pair.row));
+            if row_ui(ui, pair, odd, passes, foresight.row == Some(pair.row)) {
+                actions.push(Action::ShowPair(pair.row));
             }
-        });
+        }
     });
 }
 

@@ -57,6 +57,9 @@ fn nothing_yet(ui: &mut Ui, actions: &mut Actions) {
         if widgets::primary_button(ui, true, "Go to Train").clicked() {
             actions.push(Action::Run(Command::ShowTrain));
         }
+        if widgets::quiet_button(ui, "Choose an earlier run").clicked() {
+            actions.push(Action::Run(Command::ShowRuns));
+        }
     });
 }
 
