@@ -18,7 +18,7 @@ const ROW: f32 = 25.0;
 const WIDTH: f32 = 600.0;
 
 /// Left edges of the columns as shares of the width: row, the scores, both answers, what is odd.
-const PLACES: [f32; 8] = [0.0, 0.08, 0.21, 0.32, 0.46, 0.61, 0.72, 0.84];
+const PLACES: [f32; 8] = [0.0, 0.07, 0.20, 0.31, 0.46, 0.61, 0.72, 0.84];
 
 pub fn pairs_card(
     ui: &mut Ui,
