@@ -257,7 +257,7 @@ fn long_rows_lose_their_end_and_hopeless_ones_are_dropped() {
     let reasons: Vec<String> = out.skipped.iter().map(ToString::to_string).collect();
     assert!(
         reasons[0].starts_with("row 1, field `prompt`: alone has")
-            && reasons[0].contains("raise max length"),
+            && reasons[0].contains("--max-length"),
         "{reasons:?}"
     );
     assert!(

@@ -2,6 +2,7 @@
 
 use super::format;
 use super::palette::Ink;
+use super::reduce::BandPoint;
 use super::run_view::RunView;
 use super::series::{Key, Series, Source};
 use super::trace::{self, Trace};
@@ -414,10 +415,24 @@ pub fn all(run: &RunView, scale: Scale, smooth: bool) -> Vec<Chart> {
     answers(run, scale, smooth).into_iter().chain(small(run)).collect()
 }
 
-/// The range of the y axis for drawn values between `lines` and bands between `bands`. Bands may widen it by as much
-/// as the lines span, no more: the lines are what the chart is about. `head` is the share of the height to keep
-/// free at the top.
+/// The range of the y axis for drawn values on `lines` and `bands`. Bands may widen it by as much
+/// as the lines span, no more: the lines are what the chart is about. Where no band shows even then, they are left out.
+/// `head` is the share of the height to keep free at the top.
 pub fn y_range(
+    chart: &Chart,
+    lines: impl Iterator<Item = f64> + Clone,
+    bands: &[&[BandPoint]],
+    head: f64,
+) -> (f64, f64) {
+    let edges = bands.iter().flat_map(|band| band.iter().flat_map(|&(_, low, high)| [low, high]));
+    let range = range_around(chart, lines.clone(), edges, head);
+    if bands.iter().any(|band| band_shows(band, range)) {
+        return range;
+    }
+    range_around(chart, lines, std::iter::empty(), head)
+}
+
+fn range_around(
     chart: &Chart,
     lines: impl Iterator<Item = f64>,
     bands: impl Iterator<Item = f64>,
@@ -441,6 +456,30 @@ pub fn y_range(
     (low - span * 0.08, high + span * head / (1.0 - head))
 }
 
+/// Whether a band tells anything within a y axis of this `range`: one that fills nearly all of it nearly everywhere would
+/// only tint the chart.
+pub fn band_shows(points: &[BandPoint], (low, high): (f64, f64)) -> bool {
+    let fills = |(_, from, to): &&BandPoint| to.min(high) - from.max(low) >= 0.9 * (high - low);
+    points.len() > 1 && points.iter().filter(fills).count() * 10 < points.len() * 9
+}
+
 fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), y| (low.min(y), high.max(y)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::band_shows;
+
+    #[test]
+    fn a_band_that_fills_the_chart_is_not_drawn() {
+        let band = |low: f64, high: f64| vec![(0.0, low, high), (1.0, low, high), (2.0, low, high)];
+        assert!(band_shows(&band(0.2, 0.8), (0.0, 1.0)));
+        assert!(band_shows(&band(0.2, 5.0), (0.0, 1.0)), "one of its edges is seen");
+        assert!(!band_shows(&band(-3.0, 5.0), (0.0, 1.0)));
+        assert!(!band_shows(&band(0.01, 5.0), (0.0, 1.0)), "the edge is at the very end");
+        let narrows = [band(-3.0, 5.0), band(0.4, 0.6)].concat();
+        assert!(band_shows(&narrows, (0.0, 1.0)));
+        assert!(!band_shows(&[], (0.0, 1.0)));
+    }
 }

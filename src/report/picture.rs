@@ -1,6 +1,6 @@
 //! Charts as a scene: the same lines as in the window, for files.
 
-use super::charts::{Chart, Curve, y_range};
+use super::charts::{Chart, Curve, band_shows, y_range};
 use super::flags::{FlagRows, rows_for};
 use super::format;
 use super::palette::Palette;
@@ -118,8 +118,8 @@ fn draw_chart(
     let named = style.name_marks && first;
     let flags = if named { rows_for(chart.marks.len()) as f64 * FLAG_HEIGHT + 6.0 } else { 0.0 };
     let lines = drawn.iter().flat_map(|d| d.main.iter().chain(&d.raw)).map(|p| p.1);
-    let bands = drawn.iter().flat_map(|d| &d.band).flat_map(|p| [p.1, p.2]);
-    let y = y_range(chart, lines, bands, (flags / style.height).max(0.08));
+    let bands: Vec<&[reduce::BandPoint]> = drawn.iter().map(|d| d.band.as_slice()).collect();
+    let y = y_range(chart, lines, &bands, (flags / style.height).max(0.08));
     let frame = Frame { left: LEFT, top: top + header, width, height: style.height, x, y };
     for curve in drawn.iter().rev() {
         draw_band(scene, &frame, curve, palette);
@@ -284,7 +284,7 @@ fn reference(scene: &mut Scene, chart: &Chart, frame: &Frame, level: f64, palett
 }
 
 fn draw_band(scene: &mut Scene, frame: &Frame, drawn: &Drawn<'_>, palette: &Palette) {
-    if drawn.band.len() < 2 {
+    if !band_shows(&drawn.band, frame.y) {
         return;
     }
     let upper = drawn.band.iter().map(|p| frame.at((p.0, p.2)));

@@ -12,7 +12,7 @@ use egui_plot::{
     PlotItem, PlotItemBase, PlotPoint, PlotPoints, PlotTransform, PlotUi,
 };
 
-use crate::report::charts::{Chart, Unit, y_range};
+use crate::report::charts::{Chart, Unit, band_shows, y_range};
 use crate::report::flags::{FlagRows, rows_for};
 use crate::report::format;
 use crate::report::reduce::{BandPoint, Sight};
@@ -67,7 +67,7 @@ pub fn chart_ui(
         for curve in chart.curves.iter().rev() {
             let points = shown.band(curve);
             let part = |of: fn(&BandPoint) -> f64| points.iter().map(of).collect::<Vec<_>>();
-            if points.len() > 1 {
+            if band_shows(points, (low, high)) {
                 let (xs, low, high) = (part(|p| p.0), part(|p| p.1), part(|p| p.2));
                 let share = if curve.trace.kept { 0.13 } else { 0.07 };
                 let tint = color(curve.trace.ink, t).gamma_multiply(share);
@@ -154,13 +154,10 @@ fn range_of_values(cache: &ChartCache, chart: &Chart, place: &Place<'_>) -> (f64
         let raw = curve.smooth.map_or(&[][..], |_| cache.line(curve, Kind::Raw));
         cache.line(curve, Kind::of(curve)).iter().chain(raw).map(|point| point.y)
     });
-    let bands = chart
-        .curves
-        .iter()
-        .flat_map(|curve| cache.band(curve).iter().flat_map(|&(_, low, high)| [low, high]));
+    let bands: Vec<&[BandPoint]> = chart.curves.iter().map(|curve| cache.band(curve)).collect();
     let flags = if place.name_marks { rows_for(chart.marks.len()) as f32 } else { 0.0 };
     let head = if flags > 0.0 { (flags * FLAG_HEIGHT + 8.0) / place.height } else { 0.08 };
-    y_range(chart, lines, bands, f64::from(head))
+    y_range(chart, lines, &bands, f64::from(head))
 }
 
 fn plot<'a>(chart: &Chart, place: &Place<'_>, t: &'static Tokens) -> Plot<'a> {

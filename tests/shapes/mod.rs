@@ -1,6 +1,8 @@
 //! Model folders of published shapes with random weights: the real config.json, with fewer layers and, where asked, of
 //! less width.
 
+#![allow(dead_code, reason = "every test file uses its own part")]
+
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
