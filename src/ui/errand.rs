@@ -129,9 +129,9 @@ mod tests {
         command.args(["-c", script]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let ((tell, told), (end, ended)) = (channel(), channel());
-        let done = move |said| end.send(said).unwrap();
+        let done = move |said| drop(end.send(said));
         let errand =
-            Errand::start(command, "words".into(), move |line| tell.send(line).unwrap(), done);
+            Errand::start(command, "words".into(), move |line| drop(tell.send(line)), done);
         (errand, told, ended)
     }
 
