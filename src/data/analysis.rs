@@ -133,7 +133,7 @@ impl Lengths {
             prompt: of(|p| p.prompt_ids.len())?,
             chosen: of(|p| p.chosen_ids.len())?,
             rejected: of(|p| p.rejected_ids.len())?,
-            total: of(|p| p.prompt_ids.len() + p.chosen_ids.len().max(p.rejected_ids.len()))?,
+            total: of(TokenizedPair::longest)?,
         })
     }
 }

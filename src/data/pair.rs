@@ -51,6 +51,13 @@ pub struct TokenizedPair {
     pub rejected_ids: Vec<u32>,
 }
 
+impl TokenizedPair {
+    /// Tokens of the prompt and the longer answer together: what `max_length` bounds.
+    pub fn longest(&self) -> usize {
+        self.prompt_ids.len() + self.chosen_ids.len().max(self.rejected_ids.len())
+    }
+}
+
 /// A row that does not take part in training, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {

@@ -39,8 +39,7 @@ pub trait TensorSource {
 
     /// A matrix in the form in which the device is to hold it.
     fn matrix(&self, name: &str, format: Option<QuantFormat>) -> Result<HostMatrix, ModelError> {
-        let host = self.tensor(name)?;
-        Ok(HostMatrix::encode(host.values, [host.shape[0], host.shape[1]], format))
+        Ok(self.tensor(name)?.into_matrix(format))
     }
 }
 

@@ -299,21 +299,15 @@ fn pass(
             (true, true) => most(|widths| widths.saved + widths.backward),
         };
     // On a GPU; the CPU decodes a small panel.
-    let (in_block, head) = match (input.on_host, input.format) {
-        (true, _) => (in_block, head),
-        (false, _) => {
-            let weights = WeightBytes::of(config, input.format);
-            let decoded = |matrix: u64| match input.format {
-                Some(_) => matrix.min(DECODED_PANEL as u64),
-                None => 0,
-            };
-            let half = if input.half { half_bytes(config, input.format, &weights, n) } else { 0 };
-            (
-                in_block + decoded(weights.largest_matrix) + half,
-                head + decoded(weights.largest_matrix),
-            )
-        }
+    let (decoded, half) = if input.on_host {
+        (0, 0)
+    } else {
+        let weights = WeightBytes::of(config, input.format);
+        let panel = weights.largest_matrix.min(DECODED_PANEL as u64);
+        let half = if input.half { half_bytes(config, input.format, &weights, n) } else { 0 };
+        (if input.format.is_some() { panel } else { 0 }, half)
     };
+    let (in_block, head) = (in_block + decoded + half, head + decoded);
     let in_head = head + logits;
     let kept = match (backward, input.recompute) {
         (false, _) => 0,

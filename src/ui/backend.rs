@@ -13,7 +13,6 @@ use crate::data::pair::Skipped;
 use crate::insight::forecast::Forecast;
 use crate::model::checkpoint::ModelSummary as Summary;
 use crate::model::generate::Finish;
-use crate::report::notes::notes;
 use crate::report::{self, Skip};
 use crate::run::folder::{self, RunStatus, RunSummary};
 use crate::train::event::{Command, Event, REFERENCE, SampleText};
@@ -23,7 +22,7 @@ use crate::worker::writer::{Texts, Written};
 
 use super::drop::is_model;
 use super::form::in_labels;
-use super::state::{Asked, Opened};
+use super::state::{Asked, Opened, labelled_notes};
 use super::summaries::{
     DataReport, MemoryLine, ModelSummary, Piece, PreviewPair, RunRow, SkippedRows,
 };
@@ -303,7 +302,7 @@ pub fn open_run(path: &Path) -> Result<Opened, String> {
     }
     let config = record.map(|record| record.config).ok();
     let settings = config.as_ref().map(report::settings).unwrap_or_default();
-    let notes = notes(&view, config.as_ref());
+    let notes = labelled_notes(&view, config.as_ref());
     Ok(Opened { folder: path.to_owned(), view, settings, notes })
 }
 

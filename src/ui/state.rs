@@ -14,7 +14,7 @@ use crate::train::event::{Event, SampleText};
 use super::demo::Demo;
 use super::drop::Dropped;
 use super::foresight::Foresight;
-use super::form::Form;
+use super::form::{Form, in_labels};
 use super::memory::Memory;
 use super::probe::ProbeView;
 use super::summaries::{DataReport, MemoryLine, ModelSummary, RunRow};
@@ -284,7 +284,7 @@ impl State {
         }
         // Once for all of them: a probe comes with a forecast for every arm.
         if said {
-            self.notes = notes(&self.run, self.config.as_ref());
+            self.notes = labelled_notes(&self.run, self.config.as_ref());
         }
         if !self.run.status.is_active() {
             self.stopping = false;
@@ -401,6 +401,12 @@ impl State {
             self.notices.remove(0);
         }
     }
+}
+
+/// What is to be said of a run, with options under the labels of their fields.
+pub fn labelled_notes(run: &RunView, config: Option<&RunConfig>) -> Vec<Note> {
+    let labelled = |note: Note| Note { text: in_labels(&note.text), ..note };
+    notes(run, config).into_iter().map(labelled).collect()
 }
 
 #[cfg(test)]

@@ -212,10 +212,7 @@ fn beyond_context(
     probe: &[TokenizedPair],
 ) -> Option<String> {
     let context = model.max_position_embeddings;
-    let length = |pair: &TokenizedPair| {
-        pair.prompt_ids.len() + pair.chosen_ids.len().max(pair.rejected_ids.len())
-    };
-    let long = train.iter().chain(probe).filter(|pair| length(pair) > context).count();
+    let long = train.iter().chain(probe).filter(|pair| pair.longest() > context).count();
     (long > 0).then(|| {
         let pairs = if long == 1 { "pair is" } else { "pairs are" };
         format!(

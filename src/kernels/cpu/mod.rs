@@ -222,15 +222,14 @@ impl DecoderOps for Flex {
         transposed: bool,
         arithmetic: Arithmetic,
     ) -> FloatTensor<Self> {
+        let words = quantised::Words { codes: words(&codes), scales: words(&scales), spec };
         if arithmetic == Arithmetic::F16 {
-            let words = quantised::Words { codes: words(&codes), scales: words(&scales), spec };
             let all: Vec<i32> = (0..spec.rows as i32).collect();
             let w = tensor(quantised::rows(words, &all), [spec.rows, spec.cols]);
             return Self::half_mm(x, w, !transposed);
         }
         let x = Floats::new(x);
         let n = x.dims().0;
-        let words = quantised::Words { codes: words(&codes), scales: words(&scales), spec };
         let out = quantised::matmul(x.get(), n, words, transposed);
         tensor(out, [n, if transposed { spec.cols } else { spec.rows }])
     }

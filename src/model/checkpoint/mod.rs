@@ -52,6 +52,13 @@ pub struct HostTensor {
     pub values: Vec<f32>,
 }
 
+impl HostTensor {
+    /// A matrix in the form in which the device is to hold it.
+    pub fn into_matrix(self, format: Option<QuantFormat>) -> HostMatrix {
+        HostMatrix::encode(self.values, [self.shape[0], self.shape[1]], format)
+    }
+}
+
 /// Floats of a matrix that are read at a time where it is quantised (16 MiB).
 pub const READ_PANEL: usize = 4 << 20;
 
@@ -103,8 +110,7 @@ impl Checkpoint {
             Weights::Gguf(weights) => weights.by_rows(name),
         };
         let (Some([rows, cols]), Some(format)) = (by_rows, format) else {
-            let host = self.tensor(name)?;
-            return Ok(HostMatrix::encode(host.values, [host.shape[0], host.shape[1]], format));
+            return Ok(self.tensor(name)?.into_matrix(format));
         };
         let mut matrix = QuantMatrix::empty(rows, cols, format);
         let mut wrong = 0;

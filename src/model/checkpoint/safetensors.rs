@@ -84,14 +84,13 @@ impl SafetensorsWeights {
 
     /// Reads some rows of such a matrix as f32.
     pub fn rows(&self, name: &str, rows: Range<usize>) -> Result<Vec<f32>, ModelError> {
-        let unknown = || ModelError::NoSuchTensor { tensor: name.to_owned() };
         match self.tensors.get(name) {
             Some(Stored { shape, content: Content::Plain(entry) }) => {
                 let width = entry.range.len() / shape[0].max(1);
                 let bytes = &entry.bytes(&self.shards)[rows.start * width..rows.end * width];
                 decode(name, entry.dtype, bytes)
             }
-            _ => Err(unknown()),
+            _ => Err(ModelError::NoSuchTensor { tensor: name.to_owned() }),
         }
     }
 

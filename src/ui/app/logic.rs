@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use eframe::egui::{Context, ViewportCommand};
 
-use crate::report::run_view::Status;
+use crate::report::run_view::{RunView, Status};
 use crate::train::event;
 use crate::ui::form;
 use crate::ui::jobs::Message;
@@ -188,6 +188,7 @@ impl App {
                 None => Loaded::Nothing,
             };
         }
+        self.forget_failed_start();
         self.forget_forecast();
         self.data_ticket += 1;
         self.state.data = match sources.data.clone() {
@@ -203,6 +204,15 @@ impl App {
             None => Loaded::Nothing,
         };
         self.read = sources;
+    }
+
+    /// A run that failed before its first figure has nothing to show once something else is chosen.
+    fn forget_failed_start(&mut self) {
+        let run = &self.state.run;
+        if matches!(run.status, Status::Failed { .. }) && run.store.is_empty() {
+            self.state.run = RunView::default();
+            self.state.log_tail.clear();
+        }
     }
 
     /// Forecasts the memory again when model and pairs are read and the settings rest.

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 
 use eframe::egui::Context;
 
-use crate::report::run_view::{RunView, Status};
 use crate::ui::action::Action;
 use crate::ui::chart_cache::ChartCache;
 use crate::ui::dialogs;
@@ -63,15 +62,6 @@ impl App {
         }
     }
 
-    /// A run that failed before its first figure has nothing to show once something else is chosen.
-    pub(super) fn forget_failed_start(&mut self) {
-        let run = &self.state.run;
-        if matches!(run.status, Status::Failed { .. }) && run.store.is_empty() {
-            self.state.run = RunView::default();
-            self.state.log_tail.clear();
-        }
-    }
-
     pub(super) fn open_dialog(&mut self, wanted: Wanted) {
         let field = match wanted {
             Wanted::Data => "data",
@@ -113,7 +103,6 @@ impl App {
         let name = dropped.path().file_name().unwrap_or_default().to_string_lossy().into_owned();
         let text = dropped.path().display().to_string();
         let notice = format!("{}: {name}", dropped.deed());
-        self.forget_failed_start();
         match dropped {
             Dropped::Data(_) => {
                 self.leave_demo_behind();

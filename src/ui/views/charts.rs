@@ -13,7 +13,6 @@ use crate::ui::chart::{ChartResponse, Place, chart_ui, color};
 use crate::ui::chart_cache::ChartCache;
 use crate::ui::command::{Command, TABLE};
 use crate::ui::export::{Export, Format, What};
-use crate::ui::form::in_labels;
 use crate::ui::state::State;
 use crate::ui::theme::{self, GAP, TokensExt};
 use crate::ui::views::arms::arms_card;
@@ -154,7 +153,7 @@ fn notes_ui(ui: &mut Ui, notes: &[Note]) {
             ui.horizontal_top(|ui| {
                 let word = RichText::new(note.kind.word()).font(theme::semibold(12.0)).color(color);
                 widgets::margin_word(ui, 66.0, word);
-                ui.add(Label::new(RichText::new(in_labels(&note.text)).size(12.5)).wrap());
+                ui.add(Label::new(RichText::new(&note.text).size(12.5)).wrap());
             });
         }
     });

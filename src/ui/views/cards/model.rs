@@ -53,11 +53,13 @@ pub fn model_card(ui: &mut Ui, state: &mut State, enabled: bool, actions: &mut A
                 }
             }
             if let Some(memory) = &state.memory_need {
-                match &memory.refusal {
+                let shown = match &memory.refusal {
                     None => widgets::hint(ui, &memory.text),
                     Some(refusal) => ui.colored_label(ui.tokens().danger, refusal),
+                };
+                if !memory.parts.is_empty() {
+                    shown.on_hover_text(&memory.parts);
                 }
-                .on_hover_text(&memory.parts);
             }
             field_row(ui, &mut state.form, "model", enabled);
             for name in [
