@@ -1,8 +1,8 @@
 //! The tour at the first start: three places in turn, each lit while the rest is dimmed.
 
 use eframe::egui::{
-    Align, Area, Frame, Id, Key, LayerId, Layout, Margin, Order, Pos2, Rect, RichText, Stroke,
-    StrokeKind, Ui, pos2, vec2,
+    Align, Area, Frame, Id, Key, LayerId, Layout, Margin, Order, Pos2, Rect, RichText, Sense,
+    Stroke, StrokeKind, Ui, pos2, vec2,
 };
 
 use crate::ui::action::{Action, Actions};
@@ -72,8 +72,12 @@ pub fn tour_ui(ui: &Ui, state: &mut State, actions: &mut Actions) {
         painter.rect_filled(part, 0.0, shade);
     }
     painter.rect_stroke(lit, 8.0, Stroke::new(2.0, t.accent), StrokeKind::Inside);
+    // What the tour speaks of is out of reach while it does: for the pointer, and for Tab.
+    Area::new(Id::unique("tour ground"))
+        .order(Order::Foreground)
+        .fixed_pos(screen.min)
+        .show(ui.ctx(), |ui| ui.allocate_rect(screen, Sense::click_and_drag()));
     let area = Area::new(Id::unique("tour")).order(Order::Tooltip);
-    // What is dimmed is out of reach, for the pointer and for Tab.
     ui.ctx().memory_mut(|memory| memory.set_modal_layer(area.layer()));
     area.fixed_pos(beside(screen, lit)).constrain(true).show(ui.ctx(), |ui| {
         let frame = Frame::popup(ui.style()).inner_margin(Margin::same(18)).corner_radius(12);
